@@ -1,0 +1,15 @@
+"""DSTS neck and Upstream-Downstream Learning for MMAction2 1.x.
+
+Importing this package is all that an MMAction2 set-up needs: it repairs what is broken in the installed stack
+(``mmdsts.compat``) and registers every class of the package with MMAction2.
+"""
+
+from .compat import apply_patches
+
+# Before anything of MMAction2 is imported: some of the patches make that import possible.
+apply_patches()
+
+from . import datasets, engine, models  # noqa: E402
+from .version import __version__  # noqa: E402
+
+__all__ = ['__version__', 'datasets', 'engine', 'models']
