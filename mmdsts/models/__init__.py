@@ -1,1 +1,6 @@
-"""mmdsts.models"""
+"""DSTS for MMAction2: routing, gates, neuron, layer, neck and the recognizer for 2D backbones."""
+from .layer import DSTSLayer
+from .neck import DSTSNeck
+from .neuron import SpecializedNeuron
+
+__all__ = ['DSTSLayer', 'DSTSNeck', 'SpecializedNeuron']

@@ -1,0 +1,98 @@
+"""One DSTS layer: N specialized neurons, of which each sample activates one (METHOD 1)."""
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmcv.cnn import build_activation_layer, build_norm_layer
+from torch import Tensor, nn
+
+from .gates import decide_gates, sample_gates
+from .neuron import SpecializedNeuron
+from .routing import Pulse, Routing, straight_through_gumbel
+from .selection import conv_per_sample, select_weights, stack_parameters
+
+
+class DSTSLayer(nn.Module):
+    """``N`` specialized neurons with shared norms and a shared fusion convolution (METHOD 1.1 to 1.5).
+
+    ::
+
+        X ── pulse ── synaptic mechanism ──► a        (one active neuron a for each sample)
+        │                                    │
+        ├─ (1-b_a)·X ── S_a ── BN ── ReLU ─┐ │
+        │                                  + ── 1x1x1 conv ──► Z'
+        └─   b_a ·X ──── T_a ── BN ── ReLU ┘
+
+    In training the weights of each sample's active neuron are selected, not its outputs: one convolution whatever ``N`` is, with the exact
+    straight-through gradient (:func:`select_weights`). In evaluation each active neuron convolves its own samples.
+
+    Args:
+        channels: Number of channels ``C``, kept by the layer.
+        num_neurons: Number of neurons ``N``, at least 1.
+        pulse: Kind of pulse, see :class:`Pulse`.
+        temperature: Temperature of the Gumbel-Softmax.
+        soft_prob: See :func:`sample_gates`.
+        gate_std: See :class:`SpecializedNeuron`.
+        norm_cfg: Norm after each operator, one for all neurons.
+        act_cfg: Activation after each norm.
+    """
+
+    def __init__(self, channels: int, num_neurons: int, pulse: str = 'centered', temperature: float = 1.0, soft_prob: float = 0.0,
+                 gate_std: float = 1.0, norm_cfg: dict[str, Any] = dict(type='BN3d'),
+                 act_cfg: dict[str, Any] = dict(type='ReLU')) -> None:
+        super().__init__()
+        self.neurons = nn.ModuleList(SpecializedNeuron(channels, gate_std) for _ in range(num_neurons))
+        self.pulse = Pulse(num_neurons, pulse)
+        self.spatial_norm = build_norm_layer(norm_cfg, channels)[1]
+        self.temporal_norm = build_norm_layer(norm_cfg, channels)[1]
+        self.activation = build_activation_layer(act_cfg)
+        self.fuse = nn.Conv3d(channels, channels, 1)
+        self.temperature = temperature
+        self.soft_prob = soft_prob
+
+    def scoring_matrix(self) -> Tensor:
+        """Scoring kernels summed over their outputs, shape ``(N, C)``: all that the pulse reads of them (METHOD 1.1)."""
+        return torch.stack([neuron.score.sum(dim=(0, 2, 3, 4)) for neuron in self.neurons])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Routing]:
+        """Run the layer.
+
+        Args:
+            x: Shape ``(B, C, T, H, W)``.
+
+        Returns:
+            The layer's output, of the shape of ``x``, and what was decided for the batch.
+        """
+        pulse = self.pulse(x, self.scoring_matrix())
+        probs = (pulse / self.temperature).softmax(dim=1)
+        if self.training:
+            choice = straight_through_gumbel(pulse, self.temperature)
+            index = choice.argmax(dim=1)
+            spatial, temporal = self._operate_in_training(x, choice)
+        else:
+            index = pulse.argmax(dim=1)
+            spatial, temporal = self._operate_in_evaluation(x, index)
+        z = self.activation(self.spatial_norm(spatial)) + self.activation(self.temporal_norm(temporal))
+        return self.fuse(z), Routing(index, pulse, probs)
+
+    def _operate_in_training(self, x: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
+        gates = sample_gates(stack_parameters(choice, [neuron.gate for neuron in self.neurons]), self.soft_prob)
+        if len(self.neurons) == 1:
+            # Nothing to choose: one kernel for the whole batch, and a softmax over one entry has no gradient.
+            return self.neurons[0](x, gates[0])
+        spatial = select_weights(choice, 1 - gates, [neuron.spatial for neuron in self.neurons])
+        temporal = select_weights(choice, gates, [neuron.temporal for neuron in self.neurons])
+        return conv_per_sample(x, spatial), conv_per_sample(x, temporal)
+
+    def _operate_in_evaluation(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        active = index.unique().tolist()
+        if len(active) == 1:
+            neuron = self.neurons[active[0]]
+            return neuron(x, decide_gates(neuron.gate))
+        members = [(index == i).nonzero().flatten() for i in active]
+        outputs = [self.neurons[i](x[rows], decide_gates(self.neurons[i].gate)) for i, rows in zip(active, members)]
+        # Rows come back in the order of the batch.
+        order = torch.cat(members).argsort()
+        spatial, temporal = (torch.cat(parts)[order] for parts in zip(*outputs))
+        return spatial, temporal

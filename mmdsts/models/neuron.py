@@ -1,0 +1,64 @@
+"""A specialized neuron: what it owns and what it computes (METHOD 1)."""
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SPATIAL_PADDING = (0, 1, 1)
+TEMPORAL_PADDING = (1, 0, 0)
+
+
+class SpecializedNeuron(nn.Module):
+    """One specialized neuron (METHOD 1).
+
+    Each tensor is a parameter of its own, not a slice of a stack: an optimizer skips a parameter without a gradient, weight decay,
+    momentum and all, which is what METHOD 1.5 asks for a neuron that no sample activated. Its operators and its gates rest then; its
+    scoring kernel does not, since the straight-through gradient tells the neurons that lost a sample whether they should have had it.
+
+    Args:
+        channels: Number of channels ``C`` of the layer; operators keep it.
+        gate_std: Standard deviation of the initial gates. Defaults to 1, the scale of the noise, so that channels start out undecided
+            but not alike (our choice, the notes give none).
+
+    Attributes:
+        score: Scoring kernel ``m``, shape ``(C, C, 1, 1, 1)``. Upstream.
+        gate: Gate parameters ``g``, shape ``(C,)``. Upstream.
+        spatial: Spatial operator ``S``, shape ``(C, C, 1, 3, 3)``. Downstream.
+        temporal: Temporal operator ``T``, shape ``(C, C, 3, 1, 1)``. Downstream.
+    """
+
+    #: Parameters of this module that decide, by name; all others are downstream (METHOD 2).
+    upstream_parameter_names = ('score', 'gate')
+
+    def __init__(self, channels: int, gate_std: float = 1.0) -> None:
+        super().__init__()
+        self.score = nn.Parameter(torch.empty(channels, channels, 1, 1, 1))
+        self.spatial = nn.Parameter(torch.empty(channels, channels, 1, 3, 3))
+        self.temporal = nn.Parameter(torch.empty(channels, channels, 3, 1, 1))
+        self.gate = nn.Parameter(torch.empty(channels))
+        self.gate_std = gate_std
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all four tensors anew."""
+        nn.init.kaiming_normal_(self.score, nonlinearity='linear')
+        nn.init.kaiming_normal_(self.spatial, nonlinearity='relu')
+        nn.init.kaiming_normal_(self.temporal, nonlinearity='relu')
+        nn.init.normal_(self.gate, std=self.gate_std)
+
+    def forward(self, x: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+        """Apply both operators to the channels that the gates send them (METHOD 1.4).
+
+        ``S((1 - b) . X)`` equals ``X`` convolved with ``S * (1 - b)``: gating the weights saves two copies of ``X``.
+
+        Args:
+            x: Samples that activate this neuron, shape ``(b, C, T, H, W)``.
+            gates: Gates ``b``, shape ``(C,)``.
+
+        Returns:
+            ``Z_S`` and ``Z_T``, each of the shape of ``x``.
+        """
+        gates = gates.view(1, -1, 1, 1, 1)
+        return (F.conv3d(x, self.spatial * (1 - gates), padding=SPATIAL_PADDING),
+                F.conv3d(x, self.temporal * gates, padding=TEMPORAL_PADDING))

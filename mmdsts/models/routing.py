@@ -1,0 +1,133 @@
+"""Which neuron a sample activates: pulses and the synaptic mechanism (METHOD 1.1 and 1.2)."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+PULSES = ('sum', 'mean', 'centered')
+
+
+class Routing(NamedTuple):
+    """What one DSTS layer decided for a batch.
+
+    Attributes:
+        index: Active neuron of each sample, long, shape ``(B,)``.
+        pulse: Pulses, shape ``(B, N)``.
+        probs: Noise-free softmax of the pulses at the layer's temperature, shape ``(B, N)``.
+    """
+
+    index: Tensor
+    pulse: Tensor
+    probs: Tensor
+
+
+class Pulse(nn.Module):
+    """Pulses of ``N`` neurons, without the scoring convolution (METHOD 1.1 and its first identity).
+
+    The notes define ``v_i = sum of all elements of conv(X; m_i)``. A sum over the outputs of a 1x1x1 convolution is linear in the
+    pooled input, so ``v_i = <sum_out m_i, sum_thw X>``: the same number for ``O(C THW + N C)`` a sample.
+
+    Features after a ReLU share a large mean. With ``'sum'`` that mean makes nearly every sample choose the same neuron; ``'centered'``
+    takes it away, so that every neuron starts equally likely whatever the scale of the features.
+
+    Args:
+        num_neurons: Number of neurons ``N``.
+        mode: ``'sum'``, the definition in the notes; ``'mean'``, the sum over its number of terms ``C_out T H W``; ``'centered'``, the
+            mean, centred and scaled per neuron by running statistics. Statistics are constants to autograd, move in training mode
+            only, are cumulative at first and exponential later, and are kept per process, like those of a BatchNorm.
+        momentum: Weight of the newest batch in the running statistics.
+        eps: Added to the running variance.
+
+    Raises:
+        ValueError: If ``mode`` is none of the three.
+    """
+
+    def __init__(self, num_neurons: int, mode: str = 'centered', momentum: float = 0.05, eps: float = 1e-12) -> None:
+        super().__init__()
+        if mode not in PULSES:
+            raise ValueError(f'pulse must be one of {PULSES}, got {mode!r}')
+        self.mode = mode
+        self.momentum = momentum
+        self.eps = eps
+        if mode == 'centered':
+            self.register_buffer('running_mean', torch.zeros(num_neurons))
+            self.register_buffer('running_var', torch.ones(num_neurons))
+            self.register_buffer('num_batches_tracked', torch.tensor(0, dtype=torch.long))
+
+    def forward(self, x: Tensor, kernels: Tensor) -> Tensor:
+        """Pulses of a batch.
+
+        Args:
+            x: Feature map, shape ``(B, C_in, T, H, W)``.
+            kernels: Scoring kernels summed over their output channels and stacked, shape ``(N, C_in)``, times ``C_out`` terms each:
+                see :meth:`DSTSLayer.scoring_matrix`.
+
+        Returns:
+            Pulses in at least float32, shape ``(B, N)``.
+        """
+        # Thousands of terms: half precision would overflow or round the differences away.
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        with torch.autocast(device_type=x.device.type, enabled=False):
+            pooled = x.sum(dim=(2, 3, 4), dtype=dtype)
+            pulse = pooled @ kernels.to(dtype).t()
+        if self.mode == 'sum':
+            return pulse
+        # C_out == C_in, since layers keep the shape.
+        pulse = pulse / x[0].numel()
+        if self.mode == 'mean':
+            return pulse
+        if self.training:
+            self._track(pulse.detach())
+        return (pulse - self.running_mean.to(dtype)) * torch.rsqrt(self.running_var.to(dtype) + self.eps)
+
+    @torch.no_grad()
+    def _track(self, pulse: Tensor) -> None:
+        self.num_batches_tracked += 1
+        # Cumulative until the exponential average has enough behind it: the first batch is centred already.
+        weight = (1.0 / self.num_batches_tracked).clamp(min=self.momentum).to(pulse.dtype)
+        shift = pulse.mean(dim=0) - self.running_mean
+        variance = pulse.var(dim=0, unbiased=False)
+        self.running_var.copy_((1 - weight) * (self.running_var + weight * shift.square()) + weight * variance)
+        self.running_mean.add_(weight * shift)
+
+    def extra_repr(self) -> str:
+        """Arguments shown by ``print(module)``."""
+        return f'mode={self.mode!r}'
+
+
+def straight_through_gumbel(pulse: Tensor, temperature: float) -> Tensor:
+    """One-hot choice of a neuron with the gradient of the Gumbel-Softmax (METHOD 1.2, training).
+
+    Unlike :func:`torch.nn.functional.gumbel_softmax` the forward value is *exactly* zero or one, which METHOD 1.5 needs.
+
+    Args:
+        pulse: Pulses, shape ``(B, N)``. The Gumbel noise of scale 1 is drawn on its device from torch's generator, per sample.
+        temperature: Temperature of the softmax, positive.
+
+    Returns:
+        One-hot rows, shape ``(B, N)``.
+    """
+    noise = -torch.empty_like(pulse).exponential_().log()
+    soft = ((pulse + noise) / temperature).softmax(dim=-1)
+    hard = F.one_hot(soft.argmax(dim=-1), pulse.shape[-1]).to(soft.dtype)
+    return hard + (soft - soft.detach())
+
+
+def load_balance_loss(routing: Routing) -> Tensor:
+    """Load-balance loss ``N * sum_i f_i p_i`` of one layer (METHOD 1, known dangers; Switch Transformer form).
+
+    ``f_i`` is the share of samples that activate neuron ``i``, a constant to autograd; ``p_i`` the mean of the full softmax.
+
+    Returns:
+        Scalar: 1 when both are uniform, at most ``N``.
+    """
+    return routing.probs.shape[1] * (activation_share(routing) * routing.probs.mean(dim=0)).sum()
+
+
+def activation_share(routing: Routing) -> Tensor:
+    """Share of the batch that activated each neuron, shape ``(N,)``, summing to one."""
+    counts = torch.bincount(routing.index, minlength=routing.probs.shape[1])
+    return counts.to(routing.probs.dtype) / routing.index.numel()

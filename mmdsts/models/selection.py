@@ -1,0 +1,139 @@
+"""Selection in weight space: N neurons for the price of one, with the exact gradient (METHOD 1, third identity).
+
+With a one-hot straight-through choice ``y``, ``sum_i y_i conv(X; W_i) = conv(X; sum_i y_i W_i)``. Its forward value is the weights of the
+active neuron; its derivatives are those of the whole sum, also towards the choice of neurons that were not activated.
+"""
+from __future__ import annotations
+
+from typing import Any, Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Neurons whose gated weights are held at once in a first-order backward pass: enough for an efficient product, whatever N is.
+_CHUNK = 8
+
+
+def select_weights(choice: Tensor, masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """Weights of each sample's active neuron, masked along input channels.
+
+    The value and all derivatives are those of ``sum_i choice[:, i] * (weights[i] * masks[i])``. One thing is left out on purpose: in a
+    first-order backward pass a neuron that no sample activated gets no gradient (``None``) rather than zeros, so that no optimizer
+    touches it (METHOD 1.5).
+
+    Args:
+        choice: One-hot rows of :func:`straight_through_gumbel`, shape ``(B, N)``.
+        masks: Factors of the input channels, shape ``(N, C_in)``.
+        weights: ``N`` tensors of shape ``(C_out, C_in, kT, kH, kW)``.
+
+    Returns:
+        Shape ``(B, C_out, C_in, kT, kH, kW)``.
+    """
+    return _SelectWeights.apply(choice.to(weights[0].dtype), masks, *weights)
+
+
+def stack_parameters(choice: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Stack one parameter of each neuron, so that a first-order backward pass leaves those of idle neurons without gradient.
+
+    The same as :func:`torch.stack` otherwise, in value and all derivatives (METHOD 1.5; see :func:`select_weights`).
+
+    Args:
+        choice: One-hot rows, shape ``(B, N)``; no gradient flows to it from here.
+        parameters: ``N`` tensors of one shape.
+
+    Returns:
+        Shape ``(N, ...)``.
+    """
+    return _StackParameters.apply(choice.detach(), *parameters)
+
+
+class _StackParameters(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx: Any, choice: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.save_for_backward(choice)
+        return torch.stack(parameters)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        if torch.is_grad_enabled():
+            return (None, *grad.unbind(0))
+        choice, = ctx.saved_tensors
+        return (None, *(g if used else None for g, used in zip(grad.unbind(0), choice.any(dim=0).tolist())))
+
+
+def _as_mask(masks: Tensor) -> Tensor:
+    return masks[:, None, :, None, None, None]
+
+
+def _gated(masks: Tensor, weights: Sequence[Tensor], indices: Iterable[int]) -> Tensor:
+    return torch.stack([weights[i] * masks[i].view(1, -1, 1, 1, 1) for i in indices])
+
+
+class _SelectWeights(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx: Any, choice: Tensor, masks: Tensor, *weights: Tensor) -> Tensor:
+        ctx.save_for_backward(choice, masks, *weights)
+        index = choice.argmax(dim=1)
+        # A masked copy of each active neuron once, then one copy a sample.
+        active, position = index.unique(return_inverse=True)
+        return _gated(masks, weights, active.tolist())[position]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        choice, masks, *weights = ctx.saved_tensors
+        # A caller may run this pass inside autocast; the selection works in the precision of the weights.
+        with torch.autocast(device_type=grad.device.type, enabled=False):
+            if torch.is_grad_enabled():
+                return _dense_gradients(choice, masks, weights, grad)
+            return _sparse_gradients(choice, masks, weights, grad, ctx.needs_input_grad)
+
+
+def _dense_gradients(choice: Tensor, masks: Tensor, weights: Sequence[Tensor], grad: Tensor) -> tuple[Any, ...]:
+    """Gradients as differentiable expressions, for a backward pass that is itself differentiated."""
+    stacked = torch.stack(list(weights))
+    grad_choice = grad.flatten(1) @ (stacked * _as_mask(masks)).flatten(1).t()
+    per_neuron = (choice.t() @ grad.flatten(1)).view_as(stacked)
+    grad_masks = (per_neuron * stacked).sum(dim=(1, 3, 4, 5))
+    return (grad_choice, grad_masks, *(per_neuron * _as_mask(masks)).unbind(0))
+
+
+def _sparse_gradients(choice: Tensor, masks: Tensor, weights: Sequence[Tensor], grad: Tensor,
+                      needed: Sequence[bool]) -> tuple[Any, ...]:
+    """The same values where nothing differentiates them again: only active neurons cost memory."""
+    grad_masks = torch.zeros_like(masks)
+    grad_weights: list[Tensor | None] = [None] * len(weights)
+    flat = grad.flatten(1)
+    for i in choice.any(dim=0).nonzero().flatten().tolist():
+        summed = (choice[:, i] @ flat).view_as(weights[i])
+        grad_masks[i] = (summed * weights[i]).sum(dim=(0, 2, 3, 4))
+        if needed[2 + i]:
+            grad_weights[i] = summed * masks[i].view(1, -1, 1, 1, 1)
+    grad_choice = torch.cat([flat @ _gated(masks, weights, range(first, min(first + _CHUNK, len(weights)))).flatten(1).t()
+                             for first in range(0, len(weights), _CHUNK)], dim=1) if needed[0] else None
+    return (grad_choice, grad_masks, *grad_weights)
+
+
+def conv_per_sample(x: Tensor, weight: Tensor) -> Tensor:
+    """Convolve each sample with its own kernel, stride 1, same size.
+
+    Samples become groups of one 2D convolution: a spatial kernel runs over frames as the batch, a temporal one over flattened space.
+
+    Args:
+        x: Shape ``(B, C_in, T, H, W)``.
+        weight: Shape ``(B, C_out, C_in, 1, 3, 3)`` or ``(B, C_out, C_in, 3, 1, 1)``.
+
+    Returns:
+        Shape ``(B, C_out, T, H, W)``.
+    """
+    batch, channels, frames, height, width = x.shape
+    outputs = weight.shape[1]
+    if weight.shape[3] == 1:
+        x = x.permute(2, 0, 1, 3, 4).reshape(frames, batch * channels, height, width)
+        z = F.conv2d(x, weight[:, :, :, 0].flatten(0, 1), padding=1, groups=batch)
+        return z.view(frames, batch, outputs, height, width).permute(1, 2, 0, 3, 4)
+    x = x.reshape(1, batch * channels, frames, height * width)
+    z = F.conv2d(x, weight[..., 0].flatten(0, 1), padding=(1, 0), groups=batch)
+    return z.view(batch, outputs, frames, height, width)

@@ -1,0 +1,123 @@
+import pytest
+import torch
+from mmaction.registry import MODELS
+
+import mmdsts  # noqa: F401
+from mmdsts.models import DSTSNeck
+
+
+def _neck(**kwargs):
+    torch.manual_seed(0)
+    return MODELS.build(dict(type='DSTSNeck', in_channels=6, num_layers=2, num_neurons=3, **kwargs))
+
+
+def test_keeps_the_shape_and_adds_the_feature():
+    neck = _neck().eval()
+    x = torch.randn(2, 6, 3, 4, 4)
+    out, loss_aux = neck(x)
+    assert out.shape == x.shape and loss_aux == {}
+    torch.nn.init.zeros_(neck.layers[-1].fuse.weight)
+    torch.nn.init.zeros_(neck.layers[-1].fuse.bias)
+    assert torch.equal(neck(x)[0], x)
+
+
+def test_hidden_channels_put_the_layers_between_projections():
+    neck = _neck(hidden_channels=4)
+    assert neck.reduce.weight.shape == (4, 6, 1, 1, 1) and neck.expand.weight.shape == (6, 4, 1, 1, 1)
+    assert neck.layers[0].neurons[0].spatial.shape == (4, 4, 1, 3, 3)
+    assert neck(torch.randn(2, 6, 3, 4, 4))[0].shape == (2, 6, 3, 4, 4)
+
+
+def test_training_logs_the_share_of_every_neuron():
+    neck = _neck()
+    _, loss_aux = neck(torch.randn(8, 6, 3, 4, 4))
+    assert list(loss_aux) == [f'share/l{j}_n{i}' for j in range(2) for i in range(3)]
+    for j in range(2):
+        assert sum(loss_aux[f'share/l{j}_n{i}'].item() for i in range(3)) == pytest.approx(1)
+
+
+def test_balance_loss_pushes_a_collapsed_router_apart():
+    neck = _neck(balance_weight=0.5, pulse='mean')
+    x = torch.randn(8, 6, 3, 4, 4)
+    with torch.no_grad():
+        neck.layers[0].neurons[1].score.add_(x.mean().sign() * 0.5)
+    neck(x)[1]['loss_balance'].backward()
+    assert all(neuron.score.grad.abs().max() > 0 for neuron in neck.layers[0].neurons)
+    assert 'loss_balance' not in _neck()(x)[1]
+
+
+def test_takes_one_of_several_stages():
+    neck = _neck(in_index=0).eval()
+    x, other = torch.randn(2, 6, 3, 4, 4), torch.randn(2, 9, 6, 4, 4)
+    assert torch.equal(neck((x, other))[0], neck(x)[0])
+    keeping = _neck(in_index=0, keep_stages=True).eval()
+    stages, _ = keeping((x, other))
+    assert isinstance(stages, tuple) and torch.equal(stages[0], neck(x)[0]) and stages[1] is other
+
+
+def test_last_active_is_set_in_evaluation_only():
+    neck = _neck()
+    neck(torch.randn(4, 6, 3, 4, 4))
+    assert neck.last_active is None
+    neck.eval()(torch.randn(4, 6, 3, 4, 4))
+    assert neck.last_active.shape == (2, 4) and neck.last_active.dtype == torch.long
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_empty_batch(training):
+    out, loss_aux = _neck().train(training)(torch.empty(0, 6, 3, 4, 4))
+    assert out.shape == (0, 6, 3, 4, 4) and loss_aux == {}
+
+
+def test_wrong_input_is_explained():
+    neck = _neck()
+    with pytest.raises(ValueError, match=r'in_channels=6, but the feature has 7 channels \(shape \(2, 7, 3, 4, 4\)\)'):
+        neck(torch.randn(2, 7, 3, 4, 4))
+    with pytest.raises(TypeError, match='DSTSRecognizer2D'):
+        neck([torch.randn(2, 6, 4, 4), torch.randn(2, 6, 4, 4)])
+
+
+@pytest.mark.parametrize('kwargs, message', [
+    (dict(num_neurons=0), 'num_neurons must be at least 1, got 0'),
+    (dict(hidden_channels=-3), 'hidden_channels must be at least 1, got -3'),
+    (dict(temperature=0), 'temperature must be positive, got 0'),
+    (dict(soft_prob=1.5), 'soft_prob must be a probability, got 1.5'),
+    (dict(balance_weight=-1), 'balance_weight must not be negative, got -1'),
+    (dict(pulse='max'), 'pulse must be one of'),
+])
+def test_wrong_arguments_are_explained(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        DSTSNeck(in_channels=6, **kwargs)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('training', [True, False])
+def test_autocast_runs_with_gradients_in_the_precision_of_the_parameters(dtype, training):
+    neck = _neck(hidden_channels=4).train(training)
+    x = torch.randn(4, 6, 3, 4, 4)
+    with torch.autocast('cpu', dtype=dtype):
+        out, _ = neck(x.to(dtype))
+    out.float().square().mean().backward()
+    gradients = [p.grad for p in neck.parameters() if p.grad is not None]
+    assert gradients and all(g.dtype == torch.float32 and g.isfinite().all() for g in gradients)
+
+
+def test_temperature_reaches_every_layer():
+    neck = _neck(temperature=2.0)
+    assert [layer.temperature for layer in neck.layers] == [2.0, 2.0]
+    neck.temperature = 0.3
+    assert [layer.temperature for layer in neck.layers] == [0.3, 0.3]
+
+
+def test_init_cfg_is_applied():
+    neck = _neck(init_cfg=dict(type='Constant', layer='Conv3d', val=0.25))
+    neck.init_weights()
+    assert (neck.layers[0].fuse.weight == 0.25).all()
+
+
+def test_state_dict_round_trip_keeps_the_output():
+    neck, x = _neck(), torch.randn(4, 6, 3, 4, 4)
+    neck(x)
+    other = DSTSNeck(in_channels=6, num_layers=2, num_neurons=3)
+    other.load_state_dict(neck.state_dict())
+    assert torch.equal(other.eval()(x)[0], neck.eval()(x)[0])

@@ -1,0 +1,97 @@
+import pytest
+import torch
+
+from mmdsts.models import DSTSLayer
+from mmdsts.models.routing import Pulse, Routing, activation_share, load_balance_loss, straight_through_gumbel
+
+from .literal import literal_pulse
+
+
+def test_sum_pulse_is_the_summed_convolution():
+    layer = DSTSLayer(6, 5, pulse='sum').double()
+    x = torch.randn(4, 6, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    fast = layer.pulse(x, layer.scoring_matrix())
+    literal = literal_pulse(x, layer.neurons)
+    torch.testing.assert_close(fast, literal, rtol=1e-12, atol=1e-12)
+    scores = [neuron.score for neuron in layer.neurons]
+    weight = torch.randn_like(fast)
+    for a, b in zip(torch.autograd.grad((fast * weight).sum(), [x, *scores]), torch.autograd.grad((literal * weight).sum(), [x, *scores])):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_mean_pulse_is_the_mean_of_the_convolution():
+    layer = DSTSLayer(6, 5, pulse='mean').double()
+    x = torch.randn(4, 6, 3, 5, 4, dtype=torch.float64)
+    terms = 6 * 3 * 5 * 4
+    torch.testing.assert_close(layer.pulse(x, layer.scoring_matrix()), literal_pulse(x, layer.neurons) / terms)
+
+
+def test_unknown_pulse_names_the_choices():
+    with pytest.raises(ValueError, match="'sum', 'mean', 'centered'.*got 'max'"):
+        Pulse(3, 'max')
+
+
+def test_pulse_does_not_overflow_in_half_precision():
+    x = torch.full((2, 4, 8, 56, 56), 60000.0, dtype=torch.float16)
+    pulse = Pulse(3, 'sum')(x, torch.ones(3, 4, dtype=torch.float16))
+    assert pulse.dtype == torch.float32
+    torch.testing.assert_close(pulse, torch.full((2, 3), float(x[0, 0, 0, 0, 0]) * 4 * 8 * 56 * 56))
+
+
+def test_centered_pulse_spreads_samples_that_share_a_mean():
+    torch.manual_seed(0)
+    layer = DSTSLayer(32, 4, pulse='centered')
+    raw = DSTSLayer(32, 4, pulse='sum')
+    raw.load_state_dict(layer.state_dict(), strict=False)
+    # Post-ReLU features: a large common mean and small differences between samples.
+    x = (5 + 0.1 * torch.randn(256, 32, 1, 1, 1)).expand(-1, -1, 2, 3, 3)
+    common = raw.pulse(x, raw.scoring_matrix()).argmax(dim=1).bincount(minlength=4) / 256
+    spread = layer.pulse(x, layer.scoring_matrix()).argmax(dim=1).bincount(minlength=4) / 256
+    assert common.max() > 0.9
+    assert spread.max() < 0.5 and spread.min() > 0.1
+
+
+def test_centered_pulse_tracks_statistics_in_training_only():
+    pulse = Pulse(2, 'centered', momentum=0.5)
+    batches = torch.randn(3, 7, 3, 1, 1, 1)
+    kernels = torch.randn(2, 3)
+    raw = [batch.sum(dim=(2, 3, 4)) @ kernels.t() / 3 for batch in batches]
+    pulse(batches[0], kernels)
+    torch.testing.assert_close(pulse.running_mean, raw[0].mean(0))
+    torch.testing.assert_close(pulse.running_var, raw[0].var(0, unbiased=False))
+    pulse(batches[1], kernels)
+    both = torch.cat(raw[:2])
+    torch.testing.assert_close(pulse.running_mean, both.mean(0))
+    torch.testing.assert_close(pulse.running_var, both.var(0, unbiased=False))
+    pulse.eval()
+    before = {key: value.clone() for key, value in pulse.state_dict().items()}
+    out = pulse(batches[2], kernels)
+    torch.testing.assert_close(out, (raw[2] - both.mean(0)) / both.var(0, unbiased=False).sqrt())
+    assert all(torch.equal(value, before[key]) for key, value in pulse.state_dict().items())
+
+
+def test_choice_is_exactly_one_hot_and_follows_the_gumbel_distribution():
+    torch.manual_seed(0)
+    pulse = torch.tensor([[0.0, 1.0, 2.0]]).expand(20000, 3).contiguous().requires_grad_()
+    choice = straight_through_gumbel(pulse, temperature=0.5)
+    assert set(choice.unique().tolist()) == {0.0, 1.0} and torch.equal(choice.sum(1), torch.ones(20000))
+    # Gumbel-max: the arg-max of pulse + noise is a draw from softmax(pulse), whatever the temperature.
+    torch.testing.assert_close(choice.mean(0), pulse[0].softmax(0), atol=0.015, rtol=0)
+
+
+def test_choice_has_the_gradient_of_the_gumbel_softmax():
+    pulse = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(5, 4, dtype=torch.float64)
+    torch.manual_seed(3)
+    ours = torch.autograd.grad((straight_through_gumbel(pulse, 0.7) * weight).sum(), pulse)[0]
+    torch.manual_seed(3)
+    reference = torch.nn.functional.gumbel_softmax(pulse, tau=0.7, hard=True)
+    torch.testing.assert_close(ours, torch.autograd.grad((reference * weight).sum(), pulse)[0])
+
+
+def test_load_balance_loss_is_one_when_uniform_and_n_when_collapsed():
+    uniform = Routing(torch.arange(8) % 4, torch.zeros(8, 4), torch.full((8, 4), 0.25))
+    collapsed = Routing(torch.zeros(8, dtype=torch.long), torch.zeros(8, 4), torch.eye(4)[torch.zeros(8, dtype=torch.long)])
+    assert load_balance_loss(uniform).item() == pytest.approx(1)
+    assert load_balance_loss(collapsed).item() == pytest.approx(4)
+    assert activation_share(collapsed).tolist() == [1, 0, 0, 0]
