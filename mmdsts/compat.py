@@ -1,36 +1,242 @@
-"""Repairs to the installed stack, each applied only where it is needed (METHOD 5)."""
+"""Repairs to the installed stack, so that MMAction2 1.x runs on today's packages (METHOD 5).
+
+Each ``patch_*`` function looks for the very condition it repairs, does nothing where that condition does not
+hold, may be called any number of times and says by its return value whether this call changed something.
+:func:`apply_patches` calls them all; ``import mmdsts`` calls it before anything of MMAction2 is imported.
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib.metadata
 import importlib.util
+import pickle
 import sys
 import types
 from pathlib import Path
+from typing import Callable
+
+_DRN = 'mmaction.models.localizers.drn'
+
+
+def require_stack() -> None:
+    """Check that what we plug into is installed.
+
+    It is not among our install requirements: ``mmcv`` and ``mmcv-lite`` install the same package, and
+    whichever is there must stay.
+
+    Raises:
+        ImportError: if torch, mmengine, mmcv or mmaction cannot be found.
+    """
+    needed = ('torch', 'mmengine', 'mmcv', 'mmaction')
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f'mmdsts is a plugin for MMAction2 1.x, but {", ".join(missing)} cannot be imported. '
+            "Install MMAction2 as its documentation describes, or take the whole tested stack with "
+            "`pip install 'mmdsts[standalone]'` (from a clone: `pip install '.[standalone]'`).")
 
 
 def patch_missing_drn() -> bool:
-    """Stand in for ``mmaction.models.localizers.drn`` where the installed MMAction2 lacks it (mmaction2#2714)."""
-    name = 'mmaction.models.localizers.drn'
+    """Stand in for ``mmaction.models.localizers.drn`` where MMAction2 lacks it (mmaction2#2714).
+
+    The wheel of ``mmaction2==1.2.0`` was built without that folder, while ``mmaction.models`` imports it, so
+    that no model of MMAction2 can be imported. The stand-in is registered as ``DRN``; building it raises.
+
+    Returns:
+        bool: whether the stand-in was put in place by this call.
+    """
     spec = importlib.util.find_spec('mmaction')
-    if spec is None or name in sys.modules:
+    if _DRN in sys.modules or spec is None:
         return False
-    if any((Path(p) / 'models' / 'localizers' / 'drn').is_dir() for p in spec.submodule_search_locations or ()):
+    roots = spec.submodule_search_locations or ()
+    if any(Path(root, 'models', 'localizers', 'drn').is_dir() for root in roots):
         return False
+
+    from mmaction.registry import MODELS  # this module alone imports without mmaction.models
 
     class DRN:
-        """Stands for the DRN localizer that this MMAction2 distribution lacks."""
+        """Stands for the localizer that the installed MMAction2 was built without."""
 
         def __init__(self, *args, **kwargs) -> None:
-            raise ImportError('DRN is not part of the installed mmaction2 (its wheel lacks '
-                              'mmaction/models/localizers/drn); install MMAction2 from its git repository to use DRN')
+            raise ImportError('DRN was asked for, but the installed mmaction2 was built without its folder '
+                              'mmaction/models/localizers/drn. To use DRN install MMAction2 from its git '
+                              'repository.')
 
-    package, module = types.ModuleType(name), types.ModuleType(name + '.drn')
-    package.__path__ = []
+    package, module = types.ModuleType(_DRN), types.ModuleType(f'{_DRN}.drn')
+    package.__path__ = []  # what makes a module a package for the import system
     package.drn, module.DRN = module, DRN
-    sys.modules[name], sys.modules[name + '.drn'] = package, module
+    sys.modules[package.__name__], sys.modules[module.__name__] = package, module
+    if 'DRN' not in MODELS.module_dict:
+        MODELS.register_module(module=DRN)
+    return True
+
+
+def _is_installed(package: str) -> bool:
+    """Whether a distribution or a module of this name is installed."""
+    try:
+        importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        spec = importlib.util.find_spec(package)
+        return spec is not None and spec.origin is not None
+    return True
+
+
+def _get_installed_path(package: str) -> str:
+    """Folder of a package, given the name of its module or of its distribution.
+
+    Raises:
+        RuntimeError: if neither an installed distribution nor a module has this name.
+    """
+    names = [package]
+    try:
+        top_level = importlib.metadata.distribution(package).read_text('top_level.txt') or ''
+        names += top_level.split()
+    except importlib.metadata.PackageNotFoundError:
+        top_level = ''
+    for name in names:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            return str(Path(spec.origin).parent)
+    raise RuntimeError(f'Cannot tell where {package!r} is installed: no module is called '
+                       f'{" or ".join(names)}. Install it with `pip install {package}`.')
+
+
+def patch_missing_pkg_resources() -> bool:
+    """Let MMEngine find installed packages where ``pkg_resources`` is gone (setuptools 82 removed it).
+
+    MMEngine asks ``pkg_resources`` whether and where a package is installed when a config inherits from
+    ``'mmaction::...'``. Its two functions are replaced by ones on ``importlib.metadata``.
+
+    Returns:
+        bool: whether they were replaced by this call.
+    """
+    import mmengine.config.config
+    import mmengine.hub.hub
+    import mmengine.utils.package_utils as package_utils
+
+    if importlib.util.find_spec('pkg_resources') is not None or package_utils.is_installed is _is_installed:
+        return False
+    for module in (package_utils, mmengine.utils, mmengine.config.config, mmengine.hub.hub):
+        for name, ours in (('is_installed', _is_installed), ('get_installed_path', _get_installed_path)):
+            if hasattr(module, name):
+                setattr(module, name, ours)
+    return True
+
+
+def _history_statistic(owner: type, name: str) -> Callable:
+    """Stand in for ``getattr`` in a checkpoint, limited to the one use MMEngine makes of it.
+
+    A ``HistoryBuffer`` is pickled together with its class's statistics (``min``, ``max``, ``current`` and
+    ``mean``), each as ``getattr(HistoryBuffer, name)``. The real ``getattr`` would hand a checkpoint any
+    attribute of anything it can name.
+
+    Raises:
+        pickle.UnpicklingError: for any other object or name.
+    """
+    from mmengine.logging import HistoryBuffer
+
+    HistoryBuffer()  # the first one made fills the class's table
+    if owner is not HistoryBuffer or name not in HistoryBuffer._statistics_methods:
+        raise pickle.UnpicklingError(f'The checkpoint reads the attribute {name!r} of {owner!r}. Only the '
+                                     'statistics of a HistoryBuffer may be read: '
+                                     f'{sorted(HistoryBuffer._statistics_methods)}.')
+    return HistoryBuffer._statistics_methods[name]
+
+
+def checkpoint_globals() -> list:
+    """What MMEngine's own checkpoints name beside tensors and builtin types.
+
+    The message hub keeps the history of each logged value in a ``HistoryBuffer`` around two numpy arrays, and
+    the best score so far as the metric returned it, often a numpy scalar.
+
+    Returns:
+        list[tuple]: pairs (object, full name in the file). Numpy 2 moved two functions; files written with
+        either numpy are read with either.
+    """
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    try:
+        from numpy._core import multiarray
+    except ImportError:  # numpy < 1.26
+        from numpy.core import multiarray
+
+    allowed = [(HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
+               (_history_statistic, 'builtins.getattr'),
+               (np.ndarray, 'numpy.ndarray'), (np.dtype, 'numpy.dtype')]
+    for home in ('numpy.core.multiarray', 'numpy._core.multiarray'):
+        allowed += [(multiarray._reconstruct, f'{home}._reconstruct'), (multiarray.scalar, f'{home}.scalar')]
+    for name in ('float64', 'float32', 'int64'):  # losses and counts; a score computed in single precision
+        kind = type(np.dtype(name))
+        allowed.append((kind, f'{kind.__module__}.{kind.__qualname__}'))
+    return allowed
+
+
+def patch_weights_only() -> bool:
+    """Let ``torch.load`` read MMEngine's own checkpoints (mmengine#1655).
+
+    From torch 2.6 on, ``torch.load`` refuses every class that is not on its list (``weights_only=True``), and
+    with it each checkpoint of MMEngine. :func:`checkpoint_globals`, and nothing more, is put on that list.
+
+    Returns:
+        bool: whether the list grew by this call.
+    """
+    import torch
+    from mmengine.utils import digit_version
+
+    if digit_version(torch.__version__) < digit_version('2.6'):
+        return False
+    present = torch.serialization.get_safe_globals()
+    new = [entry for entry in checkpoint_globals() if entry not in present]
+    torch.serialization.add_safe_globals(new)
+    return bool(new)
+
+
+def patch_cpu_launcher() -> bool:
+    """Let MMEngine's ``pytorch`` launcher work on a machine without an accelerator.
+
+    It calls ``torch.cuda.set_device`` before it initialises the process group, and hands a device number to
+    ``DistributedDataParallel``. On the CPU the group uses ``gloo`` instead of ``nccl`` and no device number.
+
+    Returns:
+        bool: whether the launcher was replaced by this call.
+    """
+    import torch
+    from mmengine.device import get_device
+    from mmengine.dist import utils as dist_utils
+    from mmengine.model import MMDistributedDataParallel
+
+    if get_device() not in ('cpu', 'mps') or hasattr(dist_utils._init_dist_pytorch, '__wrapped__'):
+        return False
+
+    @functools.wraps(dist_utils._init_dist_pytorch)
+    def init_on_cpu(backend: str, init_backend: str = 'torch', **kwargs) -> None:
+        if init_backend != 'torch':
+            raise ValueError(f'env_cfg.dist_cfg.init_backend is {init_backend!r}, which needs a GPU, but '
+                             "there is none. Leave it out or set it to 'torch'.")
+        torch.distributed.init_process_group(backend='gloo' if backend == 'nccl' else backend, **kwargs)
+
+    wrapped_init = MMDistributedDataParallel.__init__
+
+    @functools.wraps(wrapped_init)
+    def without_device(self, module, *args, device_ids=None, **kwargs) -> None:
+        on_cpu = all(tensor.device.type == 'cpu' for tensor in module.parameters())
+        wrapped_init(self, module, *args, device_ids=None if on_cpu else device_ids, **kwargs)
+
+    dist_utils._init_dist_pytorch = init_on_cpu
+    MMDistributedDataParallel.__init__ = without_device
     return True
 
 
 def apply_patches() -> None:
-    """Apply every patch whose condition holds."""
+    """Apply every patch whose condition holds here.
+
+    Raises:
+        ImportError: if the stack we plug into is not installed.
+    """
+    require_stack()
     patch_missing_drn()
+    patch_missing_pkg_resources()
+    patch_weights_only()
+    patch_cpu_launcher()
