@@ -2,5 +2,6 @@
 from .layer import DSTSLayer
 from .neck import DSTSNeck
 from .neuron import SpecializedNeuron
+from .recognizer2d import DSTSRecognizer2D
 
-__all__ = ['DSTSLayer', 'DSTSNeck', 'SpecializedNeuron']
+__all__ = ['DSTSLayer', 'DSTSNeck', 'DSTSRecognizer2D', 'SpecializedNeuron']
