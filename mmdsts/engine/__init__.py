@@ -1,1 +1,5 @@
-"""mmdsts.engine"""
+"""Upstream-Downstream Learning (METHOD 2): its gradient, and its place in MMEngine's training."""
+
+from .hypergradient import MetaGradient, SimulatedStep, meta_gradient, simulated_step, upstream_gradient
+
+__all__ = ['MetaGradient', 'SimulatedStep', 'meta_gradient', 'simulated_step', 'upstream_gradient']
