@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from .gates import decide_gates, sample_gates
 from .neuron import SpecializedNeuron
+from .routed_conv import routed_conv
 from .routing import Pulse, Routing, straight_through_gumbel
-from .selection import conv_per_sample, select_weights, stack_parameters
+from .selection import stack_parameters
 
 
 class DSTSLayer(nn.Module):
@@ -25,7 +26,7 @@ class DSTSLayer(nn.Module):
         └─   b_a ·X ──── T_a ── BN ── ReLU ┘
 
     In training the weights of each sample's active neuron are selected, not its outputs: one convolution whatever ``N`` is, with the exact
-    straight-through gradient (:func:`select_weights`). In evaluation each active neuron convolves its own samples.
+    straight-through gradient (:func:`~mmdsts.models.routed_conv.routed_conv`). In evaluation each active neuron convolves its own samples.
 
     Args:
         channels: Number of channels ``C``, kept by the layer.
@@ -81,9 +82,8 @@ class DSTSLayer(nn.Module):
         if len(self.neurons) == 1:
             # Nothing to choose: one kernel for the whole batch, and a softmax over one entry has no gradient.
             return self.neurons[0](x, gates[0])
-        spatial = select_weights(choice, 1 - gates, [neuron.spatial for neuron in self.neurons])
-        temporal = select_weights(choice, gates, [neuron.temporal for neuron in self.neurons])
-        return conv_per_sample(x, spatial), conv_per_sample(x, temporal)
+        return (routed_conv(x, choice, 1 - gates, [neuron.spatial for neuron in self.neurons]),
+                routed_conv(x, choice, gates, [neuron.temporal for neuron in self.neurons]))
 
     def _operate_in_evaluation(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         active = index.unique().tolist()

@@ -67,7 +67,7 @@ def _as_mask(masks: Tensor) -> Tensor:
     return masks[:, None, :, None, None, None]
 
 
-def _gated(masks: Tensor, weights: Sequence[Tensor], indices: Iterable[int]) -> Tensor:
+def gated_weights(masks: Tensor, weights: Sequence[Tensor], indices: Iterable[int]) -> Tensor:
     return torch.stack([weights[i] * masks[i].view(1, -1, 1, 1, 1) for i in indices])
 
 
@@ -79,7 +79,7 @@ class _SelectWeights(torch.autograd.Function):
         index = choice.argmax(dim=1)
         # A masked copy of each active neuron once, then one copy a sample.
         active, position = index.unique(return_inverse=True)
-        return _gated(masks, weights, active.tolist())[position]
+        return gated_weights(masks, weights, active.tolist())[position]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -87,11 +87,11 @@ class _SelectWeights(torch.autograd.Function):
         # A caller may run this pass inside autocast; the selection works in the precision of the weights.
         with torch.autocast(device_type=grad.device.type, enabled=False):
             if torch.is_grad_enabled():
-                return _dense_gradients(choice, masks, weights, grad)
+                return dense_gradients(choice, masks, weights, grad)
             return _sparse_gradients(choice, masks, weights, grad, ctx.needs_input_grad)
 
 
-def _dense_gradients(choice: Tensor, masks: Tensor, weights: Sequence[Tensor], grad: Tensor) -> tuple[Any, ...]:
+def dense_gradients(choice: Tensor, masks: Tensor, weights: Sequence[Tensor], grad: Tensor) -> tuple[Any, ...]:
     """Gradients as differentiable expressions, for a backward pass that is itself differentiated."""
     stacked = torch.stack(list(weights))
     grad_choice = grad.flatten(1) @ (stacked * _as_mask(masks)).flatten(1).t()
@@ -111,7 +111,7 @@ def _sparse_gradients(choice: Tensor, masks: Tensor, weights: Sequence[Tensor], 
         grad_masks[i] = (summed * weights[i]).sum(dim=(0, 2, 3, 4))
         if needed[2 + i]:
             grad_weights[i] = summed * masks[i].view(1, -1, 1, 1, 1)
-    grad_choice = torch.cat([flat @ _gated(masks, weights, range(first, min(first + _CHUNK, len(weights)))).flatten(1).t()
+    grad_choice = torch.cat([flat @ gated_weights(masks, weights, range(first, min(first + _CHUNK, len(weights)))).flatten(1).t()
                              for first in range(0, len(weights), _CHUNK)], dim=1) if needed[0] else None
     return (grad_choice, grad_masks, *grad_weights)
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mmdsts.models.routed_conv import routed_conv
 from mmdsts.models.routing import straight_through_gumbel
 from mmdsts.models.selection import conv_per_sample, select_weights
 
@@ -28,7 +29,12 @@ def _random_case(seed, soft_gates):
     return neurons, pulse, gates, x, leaves
 
 
-def _fast(x, choice, gates, neurons):
+def _lean(x, choice, gates, neurons):
+    return (routed_conv(x, choice, 1 - gates, [n.spatial for n in neurons]),
+            routed_conv(x, choice, gates, [n.temporal for n in neurons]))
+
+
+def _grouped(x, choice, gates, neurons):
     return (conv_per_sample(x, select_weights(choice, 1 - gates, [n.spatial for n in neurons])),
             conv_per_sample(x, select_weights(choice, gates, [n.temporal for n in neurons])))
 
@@ -49,12 +55,13 @@ def _difference(a, b):
 
 @pytest.mark.parametrize('seed', range(3))
 @pytest.mark.parametrize('soft_gates', [False, True])
-def test_weight_space_equals_literal_form_with_first_and_second_derivatives(seed, soft_gates, record_property):
+@pytest.mark.parametrize('fast_operators', [_lean, _grouped])
+def test_weight_space_equals_literal_form_with_first_and_second_derivatives(seed, soft_gates, fast_operators, record_property):
     case = _random_case(seed, soft_gates)
     leaves = case[-1]
     worst = {'output': 0.0, 'first': 0.0, 'second': 0.0}
     sides = []
-    for operators in (_fast, literal_operators):
+    for operators in (fast_operators, literal_operators):
         spatial, temporal, loss = _loss(operators, case, seed)
         first_order = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
         differentiable = torch.autograd.grad(loss, leaves, create_graph=True)
@@ -72,18 +79,20 @@ def test_weight_space_equals_literal_form_with_first_and_second_derivatives(seed
         assert value < 1e-13, (name, value)
 
 
-def test_router_gradient_reaches_neurons_that_were_not_activated():
+@pytest.mark.parametrize('fast_operators', [_lean, _grouped])
+def test_router_gradient_reaches_neurons_that_were_not_activated(fast_operators):
     neurons, pulse, gates, x, _ = _random_case(0, False)
     choice = straight_through_gumbel(pulse, 1.0)
     choice.retain_grad()
-    sum(z.square().sum() for z in _fast(x, choice, gates, neurons)).backward()
+    sum(z.square().sum() for z in fast_operators(x, choice, gates, neurons)).backward()
     assert (choice.grad != 0).all()
 
 
-def test_first_order_pass_leaves_idle_neurons_without_gradient():
+@pytest.mark.parametrize('fast_operators', [_lean, _grouped])
+def test_first_order_pass_leaves_idle_neurons_without_gradient(fast_operators):
     neurons, _, gates, x, _ = _random_case(0, False)
     choice = F.one_hot(torch.tensor([2, 0, 2]), N).double()
-    sum(z.square().sum() for z in _fast(x, choice, gates, neurons)).backward()
+    sum(z.square().sum() for z in fast_operators(x, choice, gates, neurons)).backward()
     assert [n.spatial.grad is not None for n in neurons] == [True, False, True, False]
     assert [n.temporal.grad is not None for n in neurons] == [True, False, True, False]
 
