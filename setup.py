@@ -40,8 +40,8 @@ setup(
     ],
     keywords='action recognition, video understanding, fine-grained, MMAction2',
     packages=find_packages(include=['mmdsts', 'mmdsts.*']),
-    # MIM looks for configs, tools and the model index here. In the source tree .mim holds links to the top-level
-    # folders; an archive gets the files themselves.
+    # MIM looks for configs, tools and the model index in .mim. In the source tree that holds links to the
+    # top-level folders; an archive gets the files themselves.
     package_data={'mmdsts': ['.mim/*.yml', '.mim/configs/**/*', '.mim/tools/**/*']},
     exclude_package_data={'': ['*.py[co]', '*/__pycache__/*']},
     include_package_data=False,

@@ -124,31 +124,36 @@ def patch_missing_pkg_resources() -> bool:
     return True
 
 
-def _history_statistic(owner: type, name: str) -> Callable:
-    """Stand in for ``getattr`` in a checkpoint, limited to the one use MMEngine makes of it.
+def _checkpoint_attribute(owner: type, name: str) -> Callable:
+    """Stand in for ``getattr`` in a checkpoint, limited to the two uses MMEngine makes of it.
 
     A ``HistoryBuffer`` is pickled together with its class's statistics (``min``, ``max``, ``current`` and
-    ``mean``), each as ``getattr(HistoryBuffer, name)``. The real ``getattr`` would hand a checkpoint any
-    attribute of anything it can name.
+    ``mean``) and a one-cycle scheduler with its annealing function, each as ``getattr(class, name)``. The real
+    ``getattr`` would hand a checkpoint any attribute of anything it can name.
 
     Raises:
         pickle.UnpicklingError: for any other object or name.
     """
     from mmengine.logging import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
-    HistoryBuffer()  # the first one made fills the class's table
-    if owner is not HistoryBuffer or name not in HistoryBuffer._statistics_methods:
-        raise pickle.UnpicklingError(f'The checkpoint reads the attribute {name!r} of {owner!r}. Only the '
-                                     'statistics of a HistoryBuffer may be read: '
-                                     f'{sorted(HistoryBuffer._statistics_methods)}.')
-    return HistoryBuffer._statistics_methods[name]
+    HistoryBuffer()  # the first one made fills the table of its class
+    readable = {HistoryBuffer: HistoryBuffer._statistics_methods,
+                OneCycleParamScheduler: {'_annealing_cos': OneCycleParamScheduler._annealing_cos,
+                                         '_annealing_linear': OneCycleParamScheduler._annealing_linear}}
+    if name not in readable.get(owner, {}):
+        raise pickle.UnpicklingError(
+            f'The checkpoint reads the attribute {name!r} of {owner!r}. Only these may be read: '
+            + '; '.join(f'{sorted(names)} of {kind.__name__}' for kind, names in readable.items()))
+    return readable[owner][name]
 
 
 def checkpoint_globals() -> list:
     """What MMEngine's own checkpoints name beside tensors and builtin types.
 
     The message hub keeps the history of each logged value in a ``HistoryBuffer`` around two numpy arrays, and
-    the best score so far as the metric returned it, often a numpy scalar.
+    the best score so far as the metric returned it, often a numpy scalar. A one-cycle scheduler keeps a
+    function.
 
     Returns:
         list[tuple]: pairs (object, full name in the file). Numpy 2 moved two functions; files written with
@@ -156,6 +161,7 @@ def checkpoint_globals() -> list:
     """
     import numpy as np
     from mmengine.logging import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
     try:
         from numpy._core import multiarray
@@ -163,7 +169,8 @@ def checkpoint_globals() -> list:
         from numpy.core import multiarray
 
     allowed = [(HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
-               (_history_statistic, 'builtins.getattr'),
+               (OneCycleParamScheduler, 'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler'),
+               (_checkpoint_attribute, 'builtins.getattr'),
                (np.ndarray, 'numpy.ndarray'), (np.dtype, 'numpy.dtype')]
     for home in ('numpy.core.multiarray', 'numpy._core.multiarray'):
         allowed += [(multiarray._reconstruct, f'{home}._reconstruct'), (multiarray.scalar, f'{home}.scalar')]

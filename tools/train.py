@@ -1,0 +1,76 @@
+"""Train a recognizer: ``python tools/train.py CONFIG``. The options are those of MMAction2's own tool."""
+
+from __future__ import annotations
+
+import argparse
+
+import mmdsts  # noqa: F401  registers everything, after its repairs
+from mmdsts import cli
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description='Train a recognizer')
+    parser.add_argument('config', help='config file')
+    cli.add_common_options(parser)
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+                        help='go on from this checkpoint; without a value, from the latest in the work dir')
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
+    parser.add_argument('--auto-scale-lr', action='store_true',
+                        help='scale the learning rate by actual batch size / auto_scale_lr.base_batch_size')
+    parser.add_argument('--seed', type=int, help='random seed; defaults to that of the config, else random')
+    parser.add_argument('--diff-rank-seed', action='store_true', help='another seed in each process')
+    parser.add_argument('--deterministic', action='store_true', help='deterministic cuDNN kernels')
+    return parser.parse_args()
+
+
+def enable_amp(cfg) -> None:
+    """Switch the optimizer wrapper to mixed precision."""
+    wrapper = cfg.optim_wrapper
+    kind = wrapper.get('type', 'OptimWrapper')
+    name = kind if isinstance(kind, str) else kind.__name__
+    if name in ('OptimWrapper', 'AmpOptimWrapper'):
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.setdefault('loss_scale', 'dynamic')
+    elif name == 'UDLOptimWrapper':
+        wrapper.setdefault('amp', {})
+    else:
+        raise cli.UsageError(f'--amp: optim_wrapper.type is {name!r}; expected OptimWrapper, AmpOptimWrapper '
+                             'or UDLOptimWrapper. Leave --amp out and set mixed precision in the config.')
+
+
+def merge_args(cfg, args: argparse.Namespace) -> None:
+    """Write the options into the config."""
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.amp:
+        enable_amp(cfg)
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.auto_scale_lr:
+        if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
+            raise cli.UsageError(f'--auto-scale-lr: config {args.config} does not say for which batch size '
+                                 'its learning rate is meant. Add auto_scale_lr = dict(base_batch_size=...).')
+        cfg.auto_scale_lr.enable = True
+    given = dict(seed=args.seed, diff_rank_seed=args.diff_rank_seed or None,
+                 deterministic=args.deterministic or None)
+    given = {name: value for name, value in given.items() if value is not None}
+    cfg.randomness = {**(cfg.get('randomness') or {}), **given}
+    cli.apply_common_options(cfg, args)
+
+
+def main() -> None:
+    """Train as the command line says."""
+    args = parse_args()
+    cfg = cli.load_config(args.config)
+    if args.resume not in (None, 'auto'):
+        cli.check_checkpoint(args.resume, '--resume')
+    merge_args(cfg, args)
+    cli.check_data(cfg, ['train', 'val'])
+    cli.build_runner(cfg).train()
+
+
+if __name__ == '__main__':
+    cli.finish(main)
