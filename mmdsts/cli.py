@@ -31,7 +31,7 @@ class CfgOptions(DictAction):
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that training and testing share, under the names MMAction2 gives them."""
-    parser.add_argument('--work-dir', help='folder for logs, checkpoints and metrics; default: work_dir of the '
+    parser.add_argument('--work-dir', help='folder for logs, checkpoints and metrics; default: that of the '
                         'config, else work_dirs/<name of the config>')
     parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE',
                         help='change the config, e.g. model.neck.num_neurons=4 or key="[(a,b),(c,d)]"')

@@ -128,7 +128,7 @@ def _checkpoint_attribute(owner: type, name: str) -> Callable:
     """Stand in for ``getattr`` in a checkpoint, limited to the two uses MMEngine makes of it.
 
     A ``HistoryBuffer`` is pickled together with its class's statistics (``min``, ``max``, ``current`` and
-    ``mean``) and a one-cycle scheduler with its annealing function, each as ``getattr(class, name)``. The real
+    ``mean``), a one-cycle scheduler with its annealing function, each as ``getattr(class, name)``. The real
     ``getattr`` would hand a checkpoint any attribute of anything it can name.
 
     Raises:

@@ -57,7 +57,7 @@ def merge_args(cfg, args: argparse.Namespace) -> None:
     given = dict(seed=args.seed, diff_rank_seed=args.diff_rank_seed or None,
                  deterministic=args.deterministic or None)
     given = {name: value for name, value in given.items() if value is not None}
-    cfg.randomness = {**(cfg.get('randomness') or {}), **given}
+    cfg.randomness = {**(cfg.get('randomness') or dict(seed=None)), **given}
     cli.apply_common_options(cfg, args)
 
 
