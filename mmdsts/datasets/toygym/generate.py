@@ -107,12 +107,12 @@ def generate(out: str | Path, spec: ToyGymSpec, workers: int = 2, overwrite: boo
     (partial / 'videos').mkdir(parents=True)
 
     tasks, lists = _plan(spec)
-    jobs = [(spec, split, label, index, str(partial / 'videos' / f'{name}.mp4')) for name, split, label, index in tasks]
+    jobs = [(spec, partial / 'videos', tasks[start:start + 24]) for start in range(0, len(tasks), 24)]
     if workers == 1:
-        track_progress(_write_clip, jobs)
+        track_progress(_write_clips, jobs)
     else:
         # the workers leave Ctrl-C to this process, which then stops them
-        track_parallel_progress(_write_clip, jobs, workers, initializer=_start_worker, initargs=(), chunksize=8)
+        track_parallel_progress(_write_clips, jobs, workers, initializer=_start_worker, initargs=())
     for split, lines in lists.items():
         (partial / f'toygym_{split}.txt').write_text('\n'.join(lines) + '\n')
     (partial / 'toygym_categories.txt').write_text(''.join(
@@ -171,10 +171,15 @@ def _start_worker() -> None:
     cv2.setNumThreads(1)
 
 
-def _write_clip(job: tuple) -> None:
-    spec, split, label, index, path = job
-    frames = make_clip(spec, split, label, index)
-    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*'mp4v'), FPS, (spec.size, spec.size))
+def _write_clips(job: tuple) -> None:
+    spec, folder, tasks = job
+    for name, split, label, index in tasks:
+        _write_video(folder / f'{name}.mp4', make_clip(spec, split, label, index))
+
+
+def _write_video(path: Path, frames: np.ndarray) -> None:
+    height, width = frames.shape[1:3]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), FPS, (width, height))
     if not writer.isOpened():
         raise RuntimeError(f'OpenCV cannot write MPEG-4 video to {path}: its build has no video writer for "mp4v". '
                            'Install opencv-python from PyPI.')
