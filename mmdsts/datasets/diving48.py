@@ -138,6 +138,6 @@ def _load(path: str) -> Any:
     if not exists(path):
         raise FileNotFoundError(f'{path} is not there; the lists are at http://www.svcl.ucsd.edu/projects/resound')
     try:
-        return load(path)
+        return load(path, file_format='json')
     except ValueError as error:  # json.JSONDecodeError
         raise ValueError(f'{path} is no JSON file: {error}') from error

@@ -1,0 +1,19 @@
+# Fine-tuning of a pretrained backbone: SGD, linear warm-up, cosine. Our choice, not tuned on FineGym or Diving48.
+max_epochs = 30
+warmup_epochs = 3
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_begin=1, val_interval=1)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4),
+    clip_grad=dict(max_norm=40, norm_type=2))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=True, begin=0, end=warmup_epochs, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=max_epochs - warmup_epochs, eta_min=0, by_epoch=True,
+         begin=warmup_epochs, end=max_epochs, convert_to_iter_based=True)
+]
+
+# The learning rate is meant for 32 videos a step; --auto-scale-lr adapts it to the number of GPUs and videos.
+auto_scale_lr = dict(enable=False, base_batch_size=32)

@@ -1,0 +1,133 @@
+"""Every config trains and tests on small made-up videos, at a reduced size and without pretrained weights."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import mmaction
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+CONFIGS = sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))
+CLIPS = 4
+
+
+@pytest.fixture(scope='module')
+def videos(tmp_path_factory):
+    """A folder of clips under FineGym names."""
+    folder = tmp_path_factory.mktemp('videos')
+    rng = np.random.default_rng(0)
+    for i in range(CLIPS):
+        writer = cv2.VideoWriter(
+            str(folder / f'madeUpVid{i:02d}_E_000000_000009_A_0000_0001.mp4'),
+            cv2.VideoWriter_fourcc(*'mp4v'), 25, (64, 64))
+        for _ in range(20):
+            writer.write(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+        writer.release()
+    return folder
+
+
+def write_lists(folder, videos, kind, num_classes):
+    """Annotation files of the made-up videos, by the argument of the dataset class that they are for."""
+    names = sorted(path.stem for path in videos.glob('*.mp4'))
+    files = {key: folder / key for key in ('ann_file', 'categories_file', 'sets_file', 'vocabulary_file')}
+    if kind == 'Diving48Dataset':
+        entries = [dict(vid_name=name, label=i, start_frame=0, end_frame=9)
+                   for i, name in enumerate(names)]
+        files['ann_file'].write_text(json.dumps(entries))
+    else:
+        files['ann_file'].write_text('\n'.join(f'{name} {i}' for i, name in enumerate(names)))
+    files['categories_file'].write_text(
+        '\n'.join(f'Clabel: {i}; set: 1; Glabel: {i}; element {i}' for i in range(num_classes)))
+    files['sets_file'].write_text('set: 1; all')
+    files['vocabulary_file'].write_text(json.dumps([['Back', f'{i}som', 'No', 'TUCK'] for i in range(48)]))
+    return files
+
+
+@pytest.fixture(autouse=True)
+def _no_pretty_printing(monkeypatch):
+    """Formatting the config for the log takes longer than all the rest."""
+    monkeypatch.setattr(Config, 'pretty_text', property(lambda self: str(self._cfg_dict)))
+
+
+def reduce(cfg, folder, videos):
+    """The made-up videos, 64 pixels, a ResNet-18 and narrow layers; nothing downloaded."""
+    cfg.work_dir = str(folder / 'work_dir')
+    cfg.load_from = None
+    model = cfg.model
+    if model.backbone.depth == 50:
+        model.backbone.depth = 18
+        channels = 512
+        if model.type == 'Recognizer3D':
+            model.backbone.base_channels = 8
+            channels = 64
+        model.cls_head.in_channels = channels
+        if 'neck' in model:
+            model.neck.update(in_channels=channels, hidden_channels=8, num_neurons=3)
+    for part in ('train', 'val', 'test'):
+        loader = cfg[f'{part}_dataloader']
+        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+        data = loader.dataset
+        for key, path in write_lists(folder, videos, data.type, model.cls_head.num_classes).items():
+            if key in data:
+                data[key] = str(path)
+        data.data_prefix.video = str(videos)
+        for step in data.pipeline:
+            if step.type == 'Resize':
+                step.scale = (-1, 64) if step.scale[0] == -1 else (64, 64)
+            elif 'crop_size' in step:
+                step.crop_size = 64
+    cfg.train_cfg.update(max_epochs=1, val_begin=1, val_interval=1)
+    cfg.param_scheduler = None  # schedules count on more epochs
+    cfg.randomness = dict(seed=0)
+    return cfg
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_config_trains_and_tests(path, videos, tmp_path):
+    cfg = reduce(Config.fromfile(str(path)), tmp_path, videos)
+    runner = Runner.from_cfg(cfg)
+    runner.model.init_weights()
+    before = {name: value.clone() for name, value in runner.model.named_parameters()}
+    runner.model.init_weights = lambda: None  # so that what changes from here on is training
+    runner.train()
+    changed = {name.split('.')[0] for name, value in runner.model.named_parameters()
+               if not torch.equal(value, before[name])}
+    assert changed == {name for name in ('backbone', 'neck', 'cls_head') if name in cfg.model}
+    assert runner.iter == CLIPS // 2
+
+    metrics = runner.test()
+    assert set(metrics) == {'acc/top1', 'acc/top5', 'acc/mean1'}
+    best = list((tmp_path / 'work_dir').glob('best_acc_mean1_epoch_1.pth'))
+    assert len(best) == 1  # the mean class accuracy selects
+    meta = torch.load(best[0], map_location='cpu')['meta']['dataset_meta']
+    if 'FineGym' in path.stem or 'finegym' in path.stem:
+        assert meta['classes'][0] == 'element 0'
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_schedules_build_at_full_length(path, videos, tmp_path):
+    full = Config.fromfile(str(path))
+    cfg = reduce(Config.fromfile(str(path)), tmp_path, videos)
+    cfg.train_cfg.max_epochs = full.train_cfg.max_epochs
+    cfg.param_scheduler = full.param_scheduler
+    runner = Runner.from_cfg(cfg)
+    runner._train_loop = runner.build_train_loop(cfg.train_cfg)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    schedulers = schedulers if isinstance(schedulers, list) else sum(schedulers.values(), [])
+    assert schedulers
+
+
+@pytest.mark.parametrize('path', [p for p in CONFIGS if 'toygym' not in p.stem], ids=lambda path: path.stem)
+def test_pretrained_weights_are_published_ones(path):
+    address = Config.fromfile(str(path)).load_from
+    published = Path(mmaction.__file__).parent / '.mim' / 'configs' / 'recognition'
+    if not published.is_dir():
+        pytest.skip('this MMAction2 has no metafiles (.mim)')
+    metafiles = list(published.glob('*/metafile.yml'))
+    assert any(f'Weights: {address}\n' in metafile.read_text() for metafile in metafiles)
