@@ -8,6 +8,7 @@ hold, may be called any number of times and says by its return value whether thi
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.metadata
 import importlib.util
 import pickle
@@ -69,6 +70,29 @@ def patch_missing_drn() -> bool:
     sys.modules[package.__name__], sys.modules[module.__name__] = package, module
     if 'DRN' not in MODELS.module_dict:
         MODELS.register_module(module=DRN)
+    return True
+
+
+def patch_missing_importlib_metadata() -> bool:
+    """Let MMAction2 be imported where the backport ``importlib_metadata`` is not installed.
+
+    MMAction2 imports it without declaring it. We declare it, but MIM runs pip with the packages vendored in
+    setuptools in sight and takes it for installed. The standard library's module serves for what
+    ``mmaction.utils.dependency`` uses; it goes by the other name during that one import only.
+
+    Returns:
+        bool: whether that module was imported that way by this call.
+    """
+    user = 'mmaction.utils.dependency'
+    if user in sys.modules or importlib.util.find_spec('importlib_metadata') is not None:
+        return False
+    if importlib.util.find_spec(user) is None:  # MMAction2 1.0 has no such module
+        return False
+    sys.modules['importlib_metadata'] = importlib.metadata
+    try:
+        importlib.import_module(user)
+    finally:
+        del sys.modules['importlib_metadata']
     return True
 
 
@@ -243,6 +267,7 @@ def apply_patches() -> None:
         ImportError: if the stack we plug into is not installed.
     """
     require_stack()
+    patch_missing_importlib_metadata()
     patch_missing_drn()
     patch_missing_pkg_resources()
     patch_weights_only()
