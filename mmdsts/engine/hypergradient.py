@@ -11,6 +11,12 @@ Upstream ``u`` decides (scoring kernels, gates), downstream ``d`` is everything 
 
     grad_u ~ - inner_lr * [grad_u train_loss(u, d + e w) - grad_u train_loss(u, d - e w)] / (2 e)
 
+For smooth losses the two agree up to the square of the step. They estimate different things where a hard
+decision with a straight-through gradient depends on ``d``: along ``d`` a difference sees the decision
+itself, which does not change under a small step, while differentiating twice goes through its soft stand-in
+both times. In a DSTS neck that is every layer behind a projection or another layer; in the first layer on a
+fixed feature they agree.
+
 Nothing here knows MMEngine or modules.
 """
 from __future__ import annotations
@@ -122,8 +128,13 @@ def simulated_step(train_loss: LossFunction,
                    method: str = 'exact',
                    *,
                    loss_scale: float = 1.0,
-                   reduce: Reduce | None = None) -> SimulatedStep:
-    """The simulated step ``d_hat = d - inner_lr * g_d``, ``u`` fixed (see :func:`upstream_gradient`)."""
+                   reduce: Reduce | None = None,
+                   retain_graph: bool = False) -> SimulatedStep:
+    """The simulated step ``d_hat = d - inner_lr * g_d``, ``u`` fixed.
+
+    Arguments as :func:`upstream_gradient`; ``retain_graph`` keeps what the graph of the training loss has
+    saved, for a caller that backpropagates through a part of it later.
+    """
     if method not in METHODS:
         raise ValueError(f'method is {method!r}, expected one of {METHODS}')
     for argument, tensors in (('upstream', upstream), ('downstream', downstream)):
@@ -134,7 +145,7 @@ def simulated_step(train_loss: LossFunction,
     exact = method == 'exact'
     noise = None if exact else RandomState.capture(devices_of([*u.values(), *d.values()]))
     loss = _scalar(train_loss(u, d), 'train_loss')
-    gradient = _grad(loss, d, loss_scale, create_graph=exact)
+    gradient = _grad(loss, d, loss_scale, create_graph=exact, retain_graph=exact or retain_graph)
     averaged = _averaged(gradient, d, reduce)
     d_hat = {name: (t.detach() - rates[name] * averaged[name]).requires_grad_() for name, t in d.items()}
     return SimulatedStep(loss.detach(), u, d, gradient, d_hat, rates, noise)
@@ -204,12 +215,14 @@ def _finite_difference(step: SimulatedStep, answer: Tensors, train_loss: LossFun
     return {n: (ends[0][n] - ends[1][n]) / (2 * epsilon) for n in step.upstream}
 
 
-def _grad(loss: Tensor, tensors: dict, loss_scale: float, create_graph: bool = False) -> dict:
+def _grad(loss: Tensor, tensors: dict, loss_scale: float, create_graph: bool = False,
+          retain_graph: bool = False) -> dict:
     """Gradient by key, None where the loss does not use the tensor; scaled before and unscaled after."""
     if not loss.requires_grad:
         return dict.fromkeys(tensors)
     scaled = loss if loss_scale == 1 else loss * loss_scale
-    grads = torch.autograd.grad(scaled, list(tensors.values()), create_graph=create_graph, allow_unused=True)
+    grads = torch.autograd.grad(scaled, list(tensors.values()), create_graph=create_graph,
+                                retain_graph=retain_graph, allow_unused=True)
     if loss_scale != 1:
         grads = [None if g is None else g / loss_scale for g in grads]
     return dict(zip(tensors, grads))

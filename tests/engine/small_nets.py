@@ -38,7 +38,7 @@ class Mixture(nn.Module):
 
 
 class NeckAndHead(nn.Module):
-    """A DSTS neck and a classifier: ``x (B, C, T, H, W) -> logits (B, 4)``, scaled with the neck's own loss."""
+    """A DSTS neck and a classifier: ``x (B, C, T, H, W) -> logits (B, 4)``, scaled with its loss."""
 
     def __init__(self, neck: nn.Module) -> None:
         super().__init__()

@@ -1,0 +1,175 @@
+"""One backbone forward for two steps: what the simulated step recorded, the actual step replays.
+
+Both steps see the same batch with the same downstream parameters and the same noise, so the backbone's
+outputs are the same too. While a tape is in use, a stand-in takes the backbone's place in the recognizer;
+the recognizer does not notice, so no subclass of it is needed.
+"""
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Callable, Iterator, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from .random_state import RandomState
+
+#: Methods by which MMAction2's recognizers run backbones of MMAction2, torchvision and timm.
+FEATURE_METHODS = ('forward', 'features', 'forward_features')
+
+
+class BackboneTape:
+    """Outputs of a backbone for one batch.
+
+    Args:
+        model: The recognizer. It calls the backbone once or several times in a forward, the same way each
+        time.
+        name: Attribute of the recognizer that holds the backbone.
+
+    Note:
+        A recording leaves the buffers of the backbone alone. The first :meth:`replay` of an attached
+        recording moves them (batch-norm statistics), since it is the actual step's forward.
+    """
+
+    def __init__(self, model: nn.Module, name: str = 'backbone') -> None:
+        self.model = model
+        self.name = name
+        self.backbone: nn.Module = model._modules[name]
+        self._calls: list[_Call] = []
+        self._buffers: dict[str, Tensor] = {}
+
+    @property
+    def recorded(self) -> bool:
+        """Whether there is something to replay."""
+        return bool(self._calls)
+
+    @contextmanager
+    def record(self, detach: bool) -> Iterator[None]:
+        """Run the backbone with its graph and keep what it returns.
+
+        Args:
+            detach: Whether the recognizer gets constants (``scope='neck'``) or the graph too.
+        """
+        self._calls, self._buffers = [], _copies(self.backbone)
+
+        def call(method: str, *args, **kwargs) -> Any:
+            out = _run(self.backbone, method, self._buffers, args, kwargs)
+            self._calls.append(_Call(out, RandomState.capture()))
+            return _detached(out) if detach else out
+
+        with self._stand_in(call):
+            yield
+        if not self._calls:
+            raise RuntimeError(
+                f"{type(self.model).__name__} did not run its '{self.name}' through one of "
+                f"{FEATURE_METHODS}, so its features cannot be shared between UDL's steps; set "
+                "udl=dict(backbone=None, scope='full')")
+
+    @contextmanager
+    def replay(self, detach: bool) -> Iterator[None]:
+        """Return what was recorded, and continue the random stream where it stood after the recorded call.
+
+        Args:
+            detach: As for :meth:`record`. False also moves the backbone's buffers to where the recording
+            took them.
+        """
+        calls = iter(self._calls)
+
+        def call(method: str, *args, **kwargs) -> Any:
+            entry = next(calls, None)
+            if entry is None:
+                raise RuntimeError(f"{type(self.model).__name__} ran its '{self.name}' more often than in "
+                                   "the simulated step; set udl=dict(backbone=None, scope='full')")
+            entry.random_state_after.restore()
+            return _detached(entry.output) if detach else entry.output
+
+        with self._stand_in(call):
+            yield
+        if not detach:
+            with torch.no_grad():
+                for name, buffer in self.backbone.named_buffers():
+                    buffer.copy_(self._buffers[name])
+
+    @contextmanager
+    def constant(self) -> Iterator[None]:
+        """Run the backbone without gradients, in its present mode, on copies of its buffers; record
+        nothing.
+        """
+        buffers = _copies(self.backbone)
+
+        def call(method: str, *args, **kwargs) -> Any:
+            with torch.no_grad():
+                return _run(self.backbone, method, buffers, args, kwargs)
+
+        with self._stand_in(call):
+            yield
+
+    @contextmanager
+    def _stand_in(self, call: Callable) -> Iterator[None]:
+        self.model._modules[self.name] = _StandIn(self.backbone, call)
+        try:
+            yield
+        finally:
+            self.model._modules[self.name] = self.backbone
+
+
+class _Call(NamedTuple):
+    output: Any
+    random_state_after: RandomState
+
+
+class _StandIn(nn.Module):
+    """Looks like a backbone, but hands its calls to ``call(method, *args)``; other attributes are the
+    backbone's.
+    """
+
+    def __init__(self, backbone: nn.Module, call: Callable) -> None:
+        super().__init__()
+        # Past nn.Module.__setattr__: as a submodule it would add the backbone's names to functional_call.
+        self.__dict__['_backbone'] = backbone
+        self.__dict__['_call'] = call
+        self.training = backbone.training
+
+    def forward(self, *args, **kwargs) -> Any:
+        return self._call('forward', *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.__dict__['_backbone'], name)
+        return partial(self.__dict__['_call'], name) if name in FEATURE_METHODS else value
+
+
+class _Method(nn.Module):
+    """A method of a module as the ``forward`` that :func:`functional_call` can call."""
+
+    def __init__(self, module: nn.Module, method: str) -> None:
+        super().__init__()
+        self.module = module
+        self.method = method
+
+    def forward(self, *args, **kwargs) -> Any:
+        # `forward` through __call__, so that the hooks of the backbone run.
+        function = self.module if self.method == 'forward' else getattr(self.module, self.method)
+        return function(*args, **kwargs)
+
+
+def _run(backbone: nn.Module, method: str, buffers: dict[str, Tensor], args: tuple, kwargs: dict) -> Any:
+    state = {f'module.{name}': buffer for name, buffer in buffers.items()}
+    return functional_call(_Method(backbone, method), state, args, kwargs)
+
+
+def _copies(module: nn.Module) -> dict[str, Tensor]:
+    return {name: buffer.clone() for name, buffer in module.named_buffers()}
+
+
+def _detached(output: Any) -> Any:
+    """The same structure of tensors, without their graph."""
+    if isinstance(output, Tensor):
+        return output.detach()
+    if isinstance(output, dict):
+        return {key: _detached(value) for key, value in output.items()}
+    if isinstance(output, (list, tuple)):
+        values = [_detached(value) for value in output]
+        return type(output)(*values) if hasattr(output, '_fields') else type(output)(values)
+    return output
