@@ -1,9 +1,13 @@
 """A specialized neuron: what it owns and what it computes (METHOD 1)."""
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from . import idle
 
 SPATIAL_PADDING = (0, 1, 1)
 TEMPORAL_PADDING = (1, 0, 0)
@@ -39,6 +43,12 @@ class SpecializedNeuron(nn.Module):
         self.gate = nn.Parameter(torch.empty(channels))
         self.gate_std = gate_std
         self.reset_parameters()
+        idle.watch(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a copied or unpickled neuron, and watch it as well."""
+        super().__setstate__(state)
+        idle.watch(self)
 
     def reset_parameters(self) -> None:
         """Draw all four tensors anew."""
