@@ -1,4 +1,5 @@
 """Which operator a channel goes to: binary gates by Improved SemHash (METHOD 1.3)."""
+
 from __future__ import annotations
 
 import torch
@@ -8,12 +9,13 @@ from torch import Tensor
 def sample_gates(gate: Tensor, soft_prob: float = 0.0) -> Tensor:
     """Sample binary gates, differentiable through the saturating sigmoid (METHOD 1.3, training).
 
-    ``g' = gate + eps`` with ``eps ~ N(0, 1)``; the value is ``1[g' > 0]``, the gradient that of ``clamp(1.2 sigmoid(g') - 0.1, 0, 1)``.
+    ``g' = gate + eps`` with ``eps ~ N(0, 1)``; the value is ``1[g' > 0]``, the gradient that of ``clamp(1.2
+    sigmoid(g') - 0.1, 0, 1)``.
 
     Args:
         gate: Gate parameters, any shape.
-        soft_prob: Probability, for each gate on its own, that the soft value is used in the forward pass too. Defaults to 0: the notes
-            say ``b in {0, 1}``.
+        soft_prob: Probability, for each gate on its own, that the soft value is used in the forward pass too.
+            Defaults to 0: the notes say ``b in {0, 1}``.
 
     Returns:
         Gates ``b`` of the same shape: 0 sends a channel to the spatial operator, 1 to the temporal one.

@@ -1,9 +1,11 @@
 """METHOD 1.5 under distributed training: a neuron that no process activated must get no update.
 
-In one process an idle neuron has no gradient, and optimizers skip it. ``DistributedDataParallel`` turns that into zeros, which weight
-decay and momentum would follow. So before any optimizer steps in a distributed run, gradients of neurons that are zero throughout on
-every process (they are the same on all of them by then) are dropped again.
+In one process an idle neuron has no gradient, and optimizers skip it. ``DistributedDataParallel`` turns that
+into zeros, which weight decay and momentum would follow. So before any optimizer steps in a distributed run,
+gradients of neurons that are zero throughout on every process (they are the same on all of them by then) are
+dropped again.
 """
+
 from __future__ import annotations
 
 import weakref

@@ -1,4 +1,5 @@
 """One DSTS layer: N specialized neurons, of which each sample activates one (METHOD 1)."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -25,8 +26,10 @@ class DSTSLayer(nn.Module):
         │                                  + ── 1x1x1 conv ──► Z'
         └─   b_a ·X ──── T_a ── BN ── ReLU ┘
 
-    In training the weights of each sample's active neuron are selected, not its outputs: one convolution whatever ``N`` is, with the exact
-    straight-through gradient (:func:`~mmdsts.models.routed_conv.routed_conv`). In evaluation each active neuron convolves its own samples.
+    In training the weights of each sample's active neuron are selected, not its outputs: one convolution
+    whatever ``N`` is, with the exact straight-through gradient
+    (:func:`~mmdsts.models.routed_conv.routed_conv`). In evaluation each active neuron convolves its own
+    samples.
 
     Args:
         channels: Number of channels ``C``, kept by the layer.
@@ -39,9 +42,17 @@ class DSTSLayer(nn.Module):
         act_cfg: Activation after each norm.
     """
 
-    def __init__(self, channels: int, num_neurons: int, pulse: str = 'centered', temperature: float = 1.0, soft_prob: float = 0.0,
-                 gate_std: float = 1.0, norm_cfg: dict[str, Any] = dict(type='BN3d'),
-                 act_cfg: dict[str, Any] = dict(type='ReLU')) -> None:
+    def __init__(
+        self,
+        channels: int,
+        num_neurons: int,
+        pulse: str = 'centered',
+        temperature: float = 1.0,
+        soft_prob: float = 0.0,
+        gate_std: float = 1.0,
+        norm_cfg: dict[str, Any] = dict(type='BN3d'),
+        act_cfg: dict[str, Any] = dict(type='ReLU'),
+    ) -> None:
         super().__init__()
         self.neurons = nn.ModuleList(SpecializedNeuron(channels, gate_std) for _ in range(num_neurons))
         self.pulse = Pulse(num_neurons, pulse)
@@ -53,7 +64,9 @@ class DSTSLayer(nn.Module):
         self.soft_prob = soft_prob
 
     def scoring_matrix(self) -> Tensor:
-        """Scoring kernels summed over their outputs, shape ``(N, C)``: all that the pulse reads of them (METHOD 1.1)."""
+        """Scoring kernels summed over their outputs, shape ``(N, C)``: all that the pulse reads of them
+        (METHOD 1.1).
+        """
         return torch.stack([neuron.score.sum(dim=(0, 2, 3, 4)) for neuron in self.neurons])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Routing]:
@@ -78,12 +91,16 @@ class DSTSLayer(nn.Module):
         return self.fuse(z), Routing(index, pulse, probs)
 
     def _operate_in_training(self, x: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
-        gates = sample_gates(stack_parameters(choice, [neuron.gate for neuron in self.neurons]), self.soft_prob)
+        gates = sample_gates(
+            stack_parameters(choice, [neuron.gate for neuron in self.neurons]), self.soft_prob
+        )
         if len(self.neurons) == 1:
             # Nothing to choose: one kernel for the whole batch, and a softmax over one entry has no gradient.
             return self.neurons[0](x, gates[0])
-        return (routed_conv(x, choice, 1 - gates, [neuron.spatial for neuron in self.neurons]),
-                routed_conv(x, choice, gates, [neuron.temporal for neuron in self.neurons]))
+        return (
+            routed_conv(x, choice, 1 - gates, [neuron.spatial for neuron in self.neurons]),
+            routed_conv(x, choice, gates, [neuron.temporal for neuron in self.neurons]),
+        )
 
     def _operate_in_evaluation(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         active = index.unique().tolist()
@@ -91,7 +108,9 @@ class DSTSLayer(nn.Module):
             neuron = self.neurons[active[0]]
             return neuron(x, decide_gates(neuron.gate))
         members = [(index == i).nonzero().flatten() for i in active]
-        outputs = [self.neurons[i](x[rows], decide_gates(self.neurons[i].gate)) for i, rows in zip(active, members)]
+        outputs = [
+            self.neurons[i](x[rows], decide_gates(self.neurons[i].gate)) for i, rows in zip(active, members)
+        ]
         # Rows come back in the order of the batch.
         order = torch.cat(members).argsort()
         spatial, temporal = (torch.cat(parts)[order] for parts in zip(*outputs))

@@ -1,4 +1,5 @@
 """The DSTS module as an MMAction2 neck (METHOD 1)."""
+
 from __future__ import annotations
 
 from typing import Any, Sequence, Union
@@ -29,23 +30,28 @@ class DSTSNeck(BaseModule):
         in_channels: Channels of the backbone's feature.
         num_layers: Number of layers ``L``. Defaults to 3.
         num_neurons: Neurons per layer ``N``. Defaults to 10.
-        hidden_channels: Width of the layers, between a 1x1x1 convolution before and one after them; ``None`` means the width of the
-            feature and no such convolutions. A neuron holds ``13 C^2`` weights, so wide features need it. Defaults to None.
-        pulse: ``'sum'`` (the definition in the notes), ``'mean'`` or ``'centered'``, see :class:`~mmdsts.models.routing.Pulse`.
-            Defaults to ``'centered'``: README, "Which pulse", has the measurement behind it.
-        temperature: Temperature of the Gumbel-Softmax; an attribute, so that a hook can follow a schedule. Defaults to 1.
-        balance_weight: Weight of the load-balance loss, logged as ``loss_balance``. 0 leaves it out. Defaults to 0.
+        hidden_channels: Width of the layers, between a 1x1x1 convolution before and one after them; ``None``
+            means the width of the feature and no such convolutions. A neuron holds ``13 C^2`` weights, so
+            wide features need it. Defaults to None.
+        pulse: ``'sum'`` (the definition in the notes), ``'mean'`` or ``'centered'``, see
+            :class:`~mmdsts.models.routing.Pulse`. Defaults to ``'centered'``: README, "Which pulse", has the
+            measurement behind it.
+        temperature: Temperature of the Gumbel-Softmax; an attribute, so that a hook can follow a schedule.
+            Defaults to 1.
+        balance_weight: Weight of the load-balance loss, logged as ``loss_balance``. 0 leaves it out. Defaults
+            to 0.
         soft_prob: Probability that a gate passes its soft value in training (METHOD 1.3). Defaults to 0.
         gate_std: Standard deviation of the initial gates. Defaults to 1.
         in_index: Which entry to take where the backbone returns several stages. Defaults to -1.
-        keep_stages: Whether to return all stages, with entry ``in_index`` replaced, as ``SlowFastHead`` needs. Defaults to False: only
-            the output.
+        keep_stages: Whether to return all stages, with entry ``in_index`` replaced, as ``SlowFastHead``
+            needs. Defaults to False: only the output.
         norm_cfg: Norm of the layers. Defaults to ``dict(type='BN3d')``.
         act_cfg: Activation of the layers. Defaults to ``dict(type='ReLU')``.
         init_cfg: See MMEngine's ``BaseModule``. Defaults to None.
 
     Raises:
-        ValueError: If a number is out of range, ``pulse`` is unknown, or the feature does not have ``in_channels`` channels.
+        ValueError: If a number is out of range, ``pulse`` is unknown, or the feature does not have
+            ``in_channels`` channels.
         TypeError: If the feature is no 5-D tensor.
 
     Examples:
@@ -57,41 +63,52 @@ class DSTSNeck(BaseModule):
         torch.Size([2, 16, 4, 7, 7])
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 num_layers: int = 3,
-                 num_neurons: int = 10,
-                 hidden_channels: int | None = None,
-                 pulse: str = 'centered',
-                 temperature: float = 1.0,
-                 balance_weight: float = 0.0,
-                 soft_prob: float = 0.0,
-                 gate_std: float = 1.0,
-                 in_index: int = -1,
-                 keep_stages: bool = False,
-                 norm_cfg: dict[str, Any] = dict(type='BN3d'),
-                 act_cfg: dict[str, Any] = dict(type='ReLU'),
-                 init_cfg: dict | list[dict] | None = None) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        num_layers: int = 3,
+        num_neurons: int = 10,
+        hidden_channels: int | None = None,
+        pulse: str = 'centered',
+        temperature: float = 1.0,
+        balance_weight: float = 0.0,
+        soft_prob: float = 0.0,
+        gate_std: float = 1.0,
+        in_index: int = -1,
+        keep_stages: bool = False,
+        norm_cfg: dict[str, Any] = dict(type='BN3d'),
+        act_cfg: dict[str, Any] = dict(type='ReLU'),
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
-        for name, value in dict(in_channels=in_channels, num_layers=num_layers, num_neurons=num_neurons,
-                                hidden_channels=hidden_channels or in_channels).items():
+        width = in_channels if hidden_channels is None else hidden_channels
+        sizes = dict(in_channels=in_channels, num_layers=num_layers, num_neurons=num_neurons, hidden_channels=width)
+        for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f'{name} must be at least 1, got {value}')
         if not 0 <= soft_prob <= 1:
             raise ValueError(f'soft_prob must be a probability, got {soft_prob}')
         if balance_weight < 0:
             raise ValueError(f'balance_weight must not be negative, got {balance_weight}')
-        width = hidden_channels or in_channels
         self.in_channels = in_channels
         self.num_neurons = num_neurons
         self.balance_weight = balance_weight
         self.in_index = in_index
         self.keep_stages = keep_stages
-        self.reduce = nn.Conv3d(in_channels, width, 1) if hidden_channels else nn.Identity()
+        self.reduce = nn.Conv3d(in_channels, width, 1) if hidden_channels is not None else nn.Identity()
         self.layers = nn.ModuleList(
-            DSTSLayer(width, num_neurons, pulse=pulse, soft_prob=soft_prob, gate_std=gate_std, norm_cfg=norm_cfg, act_cfg=act_cfg)
-            for _ in range(num_layers))
-        self.expand = nn.Conv3d(width, in_channels, 1) if hidden_channels else nn.Identity()
+            DSTSLayer(
+                width,
+                num_neurons,
+                pulse=pulse,
+                soft_prob=soft_prob,
+                gate_std=gate_std,
+                norm_cfg=norm_cfg,
+                act_cfg=act_cfg,
+            )
+            for _ in range(num_layers)
+        )
+        self.expand = nn.Conv3d(width, in_channels, 1) if hidden_channels is not None else nn.Identity()
         self.temperature = temperature
         #: Active neurons of the last evaluation batch, long, shape ``(L, B)``; training leaves it alone.
         self.last_active: Tensor | None = None
@@ -116,9 +133,9 @@ class DSTSNeck(BaseModule):
             data_samples: Not used; part of MMAction2's neck contract.
 
         Returns:
-            The output, of the shape of the feature, and what MMAction2 merges into the losses: in training the share of samples that
-            activated neuron ``i`` of layer ``j`` as ``share/l{j}_n{i}`` (logged, not summed) and ``loss_balance`` where it is asked
-            for; in evaluation nothing.
+            The output, of the shape of the feature, and what MMAction2 merges into the losses: in training
+            the share of samples that activated neuron ``i`` of layer ``j`` as ``share/l{j}_n{i}`` (logged,
+            not summed) and ``loss_balance`` where it is asked for; in evaluation nothing.
         """
         feature = self._check(x if isinstance(x, Tensor) else x[self.in_index])
         if len(feature) == 0:
@@ -141,18 +158,27 @@ class DSTSNeck(BaseModule):
         return out, loss_aux
 
     def _check(self, feature: Tensor) -> Tensor:
+        shape = tuple(feature.shape)
         if feature.dim() != 5:
-            raise TypeError(f'DSTSNeck takes features of shape (B, C, T, H, W), got {tuple(feature.shape)}. With a 2D backbone use '
-                            "model type 'DSTSRecognizer2D': MMAction2's Recognizer2D takes the batch of one feature map for stages.")
+            raise TypeError(
+                f'DSTSNeck takes features of shape (B, C, T, H, W), got {shape}. With a 2D backbone use model '
+                "type 'DSTSRecognizer2D': MMAction2's Recognizer2D takes the batch of one feature map for stages."
+            )
         if feature.shape[1] != self.in_channels:
-            raise ValueError(f'DSTSNeck was built with in_channels={self.in_channels}, but the feature has {feature.shape[1]} channels '
-                             f'(shape {tuple(feature.shape)}); set in_channels to the width of the backbone, or in_index to another stage')
+            raise ValueError(
+                f'DSTSNeck was built with in_channels={self.in_channels}, but the feature has {shape[1]} channels '
+                f'(shape {shape}); set in_channels to the width of the backbone, or in_index to another stage'
+            )
         return feature
 
     def _losses(self, routings: list[Routing]) -> dict[str, Tensor]:
         # One copy to the host for all figures, so that logging them costs no synchronisation each.
         shares = torch.stack([activation_share(routing) for routing in routings]).cpu()
-        loss_aux = {f'share/l{j}_n{i}': shares[j, i] for j in range(len(routings)) for i in range(self.num_neurons)}
+        loss_aux = {
+            f'share/l{j}_n{i}': shares[j, i] for j in range(len(routings)) for i in range(self.num_neurons)
+        }
         if self.balance_weight > 0:
-            loss_aux['loss_balance'] = self.balance_weight * torch.stack([load_balance_loss(r) for r in routings]).mean()
+            loss_aux['loss_balance'] = (
+                self.balance_weight * torch.stack([load_balance_loss(r) for r in routings]).mean()
+            )
         return loss_aux

@@ -1,4 +1,5 @@
 """A specialized neuron: what it owns and what it computes (METHOD 1)."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -16,14 +17,15 @@ TEMPORAL_PADDING = (1, 0, 0)
 class SpecializedNeuron(nn.Module):
     """One specialized neuron (METHOD 1).
 
-    Each tensor is a parameter of its own, not a slice of a stack: an optimizer skips a parameter without a gradient, weight decay,
-    momentum and all, which is what METHOD 1.5 asks for a neuron that no sample activated. Its operators and its gates rest then; its
-    scoring kernel does not, since the straight-through gradient tells the neurons that lost a sample whether they should have had it.
+    Each tensor is a parameter of its own, not a slice of a stack: an optimizer skips a parameter without a
+    gradient, weight decay, momentum and all, which is what METHOD 1.5 asks for a neuron that no sample
+    activated. Its operators and its gates rest then; its scoring kernel does not, since the straight-through
+    gradient tells the neurons that lost a sample whether they should have had it.
 
     Args:
         channels: Number of channels ``C`` of the layer; operators keep it.
-        gate_std: Standard deviation of the initial gates. Defaults to 1, the scale of the noise, so that channels start out undecided
-            but not alike (our choice, the notes give none).
+        gate_std: Standard deviation of the initial gates. Defaults to 1, the scale of the noise, so that
+            channels start out undecided but not alike (our choice, the notes give none).
 
     Attributes:
         score: Scoring kernel ``m``, shape ``(C, C, 1, 1, 1)``. Upstream.
@@ -60,7 +62,8 @@ class SpecializedNeuron(nn.Module):
     def forward(self, x: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
         """Apply both operators to the channels that the gates send them (METHOD 1.4).
 
-        ``S((1 - b) . X)`` equals ``X`` convolved with ``S * (1 - b)``: gating the weights saves two copies of ``X``.
+        ``S((1 - b) . X)`` equals ``X`` convolved with ``S * (1 - b)``: gating the weights saves two copies of
+        ``X``.
 
         Args:
             x: Samples that activate this neuron, shape ``(b, C, T, H, W)``.
@@ -70,5 +73,7 @@ class SpecializedNeuron(nn.Module):
             ``Z_S`` and ``Z_T``, each of the shape of ``x``.
         """
         gates = gates.view(1, -1, 1, 1, 1)
-        return (F.conv3d(x, self.spatial * (1 - gates), padding=SPATIAL_PADDING),
-                F.conv3d(x, self.temporal * gates, padding=TEMPORAL_PADDING))
+        return (
+            F.conv3d(x, self.spatial * (1 - gates), padding=SPATIAL_PADDING),
+            F.conv3d(x, self.temporal * gates, padding=TEMPORAL_PADDING),
+        )

@@ -1,12 +1,18 @@
-"""Convolving each sample with the weights of its active neuron (METHOD 1.4, third identity), fast and lean in training.
+"""Convolving each sample with the weights of its active neuron (METHOD 1.4, third identity), fast and lean in
+training.
 
-The value and all derivatives are those of ``sum_i choice[:, i] * conv(x, weights[i] * masks[i])``. Three things make it cheap:
+The value and all derivatives are those of ``sum_i choice[:, i] * conv(x, weights[i] * masks[i])``. Three
+things make it cheap:
 
 - Only active neurons are convolved, forwards and towards the input.
-- The gradient of the choice, ``<G_b, weights[i] * masks[i]>`` for every neuron ``i``, needs the weight gradient ``G_b`` of each sample,
-  which is what the gradient of the operators is summed from anyway. It is computed for a few samples at a time, never for all.
-- Both operators are 2D convolutions: frames are the batch of the spatial one, flattened space is the width of the temporal one.
+- The gradient of the choice, ``<G_b, weights[i] * masks[i]>`` for every neuron ``i``, needs the weight
+gradient ``G_b`` of each sample,
+  which is what the gradient of the operators is summed from anyway. It is computed for a few samples at a
+  time, never for all.
+- Both operators are 2D convolutions: frames are the batch of the spatial one, flattened space is the width of
+the temporal one.
 """
+
 from __future__ import annotations
 
 from functools import partial
@@ -22,9 +28,10 @@ from .selection import conv_per_sample, dense_gradients, gated_weights, select_w
 def routed_conv(x: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """Convolve each sample with its active neuron's masked weights, stride 1, same size.
 
-    As with :func:`~mmdsts.models.selection.select_weights`, neurons that no sample activated get no gradient (``None``) in a first-order
-    backward pass, so that no optimizer touches them (METHOD 1.5). On a GPU, where many small convolutions would starve the device, the
-    samples are groups of one convolution; on a CPU they are convolved one by one (docs/performance.md has the figures).
+    As with :func:`~mmdsts.models.selection.select_weights`, neurons that no sample activated get no gradient
+    (``None``) in a first-order backward pass, so that no optimizer touches them (METHOD 1.5). On a GPU, where
+    many small convolutions would starve the device, the samples are groups of one convolution; on a CPU they
+    are convolved one by one (docs/performance.md has the figures).
 
     Args:
         x: Shape ``(B, C_in, T, H, W)``.
@@ -54,10 +61,16 @@ def _convolve(images: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[T
 
 
 # Since torch 2.4 both take the device; before, the CPU had functions of its own.
-_cpu_autocast_enabled = (partial(torch.is_autocast_enabled, 'cpu') if hasattr(torch, 'get_autocast_dtype')
-                         else torch.is_autocast_cpu_enabled)
-_cpu_autocast_dtype = (partial(torch.get_autocast_dtype, 'cpu') if hasattr(torch, 'get_autocast_dtype')
-                       else torch.get_autocast_cpu_dtype)
+_cpu_autocast_enabled = (
+    partial(torch.is_autocast_enabled, 'cpu')
+    if hasattr(torch, 'get_autocast_dtype')
+    else torch.is_autocast_cpu_enabled
+)
+_cpu_autocast_dtype = (
+    partial(torch.get_autocast_dtype, 'cpu')
+    if hasattr(torch, 'get_autocast_dtype')
+    else torch.get_autocast_cpu_dtype
+)
 
 
 class _RoutedConv(torch.autograd.Function):
@@ -69,7 +82,9 @@ class _RoutedConv(torch.autograd.Function):
         active, position = choice.argmax(dim=1).unique(return_inverse=True)
         kernels = _as_kernels(gated_weights(masks, weights, active.tolist())).to(images.dtype)
         padding = _padding(kernels)
-        return torch.stack([F.conv2d(image, kernels[i], padding=padding) for image, i in zip(images, position.tolist())])
+        return torch.stack(
+            [F.conv2d(image, kernels[i], padding=padding) for image, i in zip(images, position.tolist())]
+        )
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -82,7 +97,9 @@ class _RoutedConv(torch.autograd.Function):
 
 
 def _as_kernels(weights: Tensor) -> Tensor:
-    """``(..., O, C, 1, 3, 3)`` to ``(..., O, C, 3, 3)``, ``(..., O, C, 3, 1, 1)`` to ``(..., O, C, 3, 1)``."""
+    """``(..., O, C, 1, 3, 3)`` to ``(..., O, C, 3, 3)``, ``(..., O, C, 3, 1, 1)`` to ``(..., O, C, 3,
+    1)``.
+    """
     return weights.squeeze(-3) if weights.shape[-3] == 1 else weights.squeeze(-1)
 
 
@@ -90,22 +107,46 @@ def _padding(kernels: Tensor) -> list[int]:
     return [size // 2 for size in kernels.shape[-2:]]
 
 
-def _conv_gradients(grad: Tensor, images: Tensor, kernel: Tensor, needs_images: bool, needs_kernel: bool) -> tuple[Any, Any]:
-    return torch.ops.aten.convolution_backward(grad, images, kernel, None, [1, 1], _padding(kernel), [1, 1], False, [0, 0], 1,
-                                               [needs_images, needs_kernel, False])[:2]
+def _conv_gradients(
+    grad: Tensor, images: Tensor, kernel: Tensor, needs_images: bool, needs_kernel: bool
+) -> tuple[Any, Any]:
+    return torch.ops.aten.convolution_backward(
+        grad,
+        images,
+        kernel,
+        None,
+        [1, 1],
+        _padding(kernel),
+        [1, 1],
+        False,
+        [0, 0],
+        1,
+        [needs_images, needs_kernel, False],
+    )[:2]
 
 
-def _differentiable_gradients(images: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tensor], grad: Tensor) -> tuple[Any, ...]:
+def _differentiable_gradients(
+    images: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tensor], grad: Tensor
+) -> tuple[Any, ...]:
     """Gradients as differentiable expressions, for a backward pass that is itself differentiated."""
     selected = _as_kernels(select_weights(choice, masks, weights)).to(images.dtype)
-    pairs = [_conv_gradients(g, image, kernel, True, True) for g, image, kernel in zip(grad, images, selected.unbind(0))]
+    pairs = [
+        _conv_gradients(g, image, kernel, True, True)
+        for g, image, kernel in zip(grad, images, selected.unbind(0))
+    ]
     grad_images, per_sample = (torch.stack(parts) for parts in zip(*pairs))
     per_sample = per_sample.to(choice.dtype).view(-1, *weights[0].shape)
     return (grad_images, *dense_gradients(choice, masks, weights, per_sample))
 
 
-def _lean_gradients(images: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tensor], grad: Tensor,
-                    needed: Sequence[bool]) -> tuple[Any, ...]:
+def _lean_gradients(
+    images: Tensor,
+    choice: Tensor,
+    masks: Tensor,
+    weights: Sequence[Tensor],
+    grad: Tensor,
+    needed: Sequence[bool],
+) -> tuple[Any, ...]:
     """The same values where nothing differentiates them again."""
     batch, neurons = choice.shape
     active, position = choice.argmax(dim=1).unique(return_inverse=True)
@@ -114,21 +155,23 @@ def _lean_gradients(images: Tensor, choice: Tensor, masks: Tensor, weights: Sequ
     grad_images = torch.empty_like(images) if needed[0] else None
     grad_choice = torch.zeros_like(choice)
     summed: list[Tensor | None] = [None] * len(active)
-    # Weight gradients of single samples are held for at most half the neurons at once: never more memory than half the parameters,
-    # and the parameters are read at most 2 B / N times for the gradient of the choice.
+    # Weight gradients of single samples are held for at most half the neurons at once: never more memory than
+    # half the parameters, and the parameters are read at most 2 B / N times for the gradient of the choice.
     step = max(1, min(batch, neurons // 2))
     buffer = weights[0].new_empty(step, *weights[0].shape)
     for first in range(0, batch, step):
         chunk = range(first, min(first + step, batch))
         for b in chunk:
-            grad_image, grad_kernel = _conv_gradients(grad[b], images[b], kernels[position[b]], needed[0], True)
+            grad_image, grad_kernel = _conv_gradients(
+                grad[b], images[b], kernels[position[b]], needed[0], True
+            )
             if grad_images is not None:
                 grad_images[b] = grad_image
             buffer[b - first] = grad_kernel = grad_kernel.view_as(weights[0])
             total = summed[position[b]]
             summed[position[b]] = grad_kernel.to(buffer.dtype) if total is None else total.add_(grad_kernel)
         if needed[1]:
-            _choice_gradient(buffer[:len(chunk)], masks, weights, out=grad_choice[chunk.start:chunk.stop])
+            _choice_gradient(buffer[: len(chunk)], masks, weights, out=grad_choice[chunk.start : chunk.stop])
     grad_masks = torch.zeros_like(masks)
     grad_weights: list[Tensor | None] = [None] * neurons
     for i, total in zip(active, summed):
@@ -137,18 +180,21 @@ def _lean_gradients(images: Tensor, choice: Tensor, masks: Tensor, weights: Sequ
     return (grad_images, grad_choice, grad_masks, *grad_weights)
 
 
-# Entries of the gated weights that are held at once: a piece of all neurons that stays in the cache between being written and read.
+# Entries of the gated weights that are held at once: a piece of all neurons that stays in the cache between
+# being written and read.
 _PIECE = 1 << 20
 
 
 def _choice_gradient(per_sample: Tensor, masks: Tensor, weights: Sequence[Tensor], out: Tensor) -> None:
-    """``out[b, i] = <per_sample[b], weights[i] * masks[i]>``, one piece of the output channels after another."""
+    """``out[b, i] = <per_sample[b], weights[i] * masks[i]>``, one piece of the output channels after
+    another.
+    """
     outputs = weights[0].shape[0]
     rows = min(outputs, max(8, _PIECE // (len(weights) * weights[0][0].numel())))
     gates = masks.view(len(weights), 1, -1, 1, 1, 1).unbind(0)
     piece = weights[0].new_empty(len(weights), rows, *weights[0].shape[1:])
     for first in range(0, outputs, rows):
-        piece = piece[:, :outputs - first]
+        piece = piece[:, : outputs - first]
         for weight, gate, gated in zip(weights, gates, piece.unbind(0)):
-            torch.mul(weight[first:first + rows], gate, out=gated)
-        out.addmm_(per_sample[:, first:first + rows].flatten(1), piece.flatten(1).t())
+            torch.mul(weight[first : first + rows], gate, out=gated)
+        out.addmm_(per_sample[:, first : first + rows].flatten(1), piece.flatten(1).t())

@@ -1,4 +1,5 @@
 """Which neuron a sample activates: pulses and the synaptic mechanism (METHOD 1.1 and 1.2)."""
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -27,17 +28,20 @@ class Routing(NamedTuple):
 class Pulse(nn.Module):
     """Pulses of ``N`` neurons, without the scoring convolution (METHOD 1.1 and its first identity).
 
-    The notes define ``v_i = sum of all elements of conv(X; m_i)``. A sum over the outputs of a 1x1x1 convolution is linear in the
-    pooled input, so ``v_i = <sum_out m_i, sum_thw X>``: the same number for ``O(C THW + N C)`` a sample.
+    The notes define ``v_i = sum of all elements of conv(X; m_i)``. A sum over the outputs of a 1x1x1
+    convolution is linear in the pooled input, so ``v_i = <sum_out m_i, sum_thw X>``: the same number for
+    ``O(C THW + N C)`` a sample.
 
-    Features after a ReLU share a large mean. With ``'sum'`` that mean makes nearly every sample choose the same neuron; ``'centered'``
-    takes it away, so that every neuron starts equally likely whatever the scale of the features.
+    Features after a ReLU share a large mean. With ``'sum'`` that mean makes nearly every sample choose the
+    same neuron; ``'centered'`` takes it away, so that every neuron starts equally likely whatever the scale
+    of the features.
 
     Args:
         num_neurons: Number of neurons ``N``.
-        mode: ``'sum'``, the definition in the notes; ``'mean'``, the sum over its number of terms ``C_out T H W``; ``'centered'``, the
-            mean, centred and scaled per neuron by running statistics. Statistics are constants to autograd, move in training mode
-            only, are cumulative at first and exponential later, and are kept per process, like those of a BatchNorm.
+        mode: ``'sum'``, the definition in the notes; ``'mean'``, the sum over its number of terms ``C_out T H
+            W``; ``'centered'``, the mean, centred and scaled per neuron by running statistics. Statistics are
+            constants to autograd, move in training mode only, are cumulative at first and exponential later,
+            and are kept per process, like those of a BatchNorm.
         momentum: Weight of the newest batch in the running statistics.
         eps: Added to the running variance.
 
@@ -45,7 +49,9 @@ class Pulse(nn.Module):
         ValueError: If ``mode`` is none of the three.
     """
 
-    def __init__(self, num_neurons: int, mode: str = 'centered', momentum: float = 0.05, eps: float = 1e-12) -> None:
+    def __init__(
+        self, num_neurons: int, mode: str = 'centered', momentum: float = 0.05, eps: float = 1e-12
+    ) -> None:
         super().__init__()
         if mode not in PULSES:
             raise ValueError(f'pulse must be one of {PULSES}, got {mode!r}')
@@ -62,8 +68,8 @@ class Pulse(nn.Module):
 
         Args:
             x: Feature map, shape ``(B, C_in, T, H, W)``.
-            kernels: Scoring kernels summed over their output channels and stacked, shape ``(N, C_in)``, times ``C_out`` terms each:
-                see :meth:`DSTSLayer.scoring_matrix`.
+            kernels: Scoring kernels summed over their output channels and stacked, shape ``(N, C_in)``, times
+                ``C_out`` terms each: see :meth:`DSTSLayer.scoring_matrix`.
 
         Returns:
             Pulses in at least float32, shape ``(B, N)``.
@@ -90,7 +96,9 @@ class Pulse(nn.Module):
         weight = (1.0 / self.num_batches_tracked).clamp(min=self.momentum).to(pulse.dtype)
         shift = pulse.mean(dim=0) - self.running_mean
         variance = pulse.var(dim=0, unbiased=False)
-        self.running_var.copy_((1 - weight) * (self.running_var + weight * shift.square()) + weight * variance)
+        self.running_var.copy_(
+            (1 - weight) * (self.running_var + weight * shift.square()) + weight * variance
+        )
         self.running_mean.add_(weight * shift)
 
     def extra_repr(self) -> str:
@@ -101,10 +109,12 @@ class Pulse(nn.Module):
 def straight_through_gumbel(pulse: Tensor, temperature: float) -> Tensor:
     """One-hot choice of a neuron with the gradient of the Gumbel-Softmax (METHOD 1.2, training).
 
-    Unlike :func:`torch.nn.functional.gumbel_softmax` the forward value is *exactly* zero or one, which METHOD 1.5 needs.
+    Unlike :func:`torch.nn.functional.gumbel_softmax` the forward value is *exactly* zero or one, which METHOD
+    1.5 needs.
 
     Args:
-        pulse: Pulses, shape ``(B, N)``. The Gumbel noise of scale 1 is drawn on its device from torch's generator, per sample.
+        pulse: Pulses, shape ``(B, N)``. The Gumbel noise of scale 1 is drawn on its device from torch's
+            generator, per sample.
         temperature: Temperature of the softmax, positive.
 
     Returns:
@@ -117,9 +127,11 @@ def straight_through_gumbel(pulse: Tensor, temperature: float) -> Tensor:
 
 
 def load_balance_loss(routing: Routing) -> Tensor:
-    """Load-balance loss ``N * sum_i f_i p_i`` of one layer (METHOD 1, known dangers; Switch Transformer form).
+    """Load-balance loss ``N * sum_i f_i p_i`` of one layer (METHOD 1, known dangers; Switch Transformer
+    form).
 
-    ``f_i`` is the share of samples that activate neuron ``i``, a constant to autograd; ``p_i`` the mean of the full softmax.
+    ``f_i`` is the share of samples that activate neuron ``i``, a constant to autograd; ``p_i`` the mean of
+    the full softmax.
 
     Returns:
         Scalar: 1 when both are uniform, at most ``N``.

@@ -1,8 +1,11 @@
-"""Selection in weight space: N neurons for the price of one, with the exact gradient (METHOD 1, third identity).
+"""Selection in weight space: N neurons for the price of one, with the exact gradient (METHOD 1, third
+identity).
 
-With a one-hot straight-through choice ``y``, ``sum_i y_i conv(X; W_i) = conv(X; sum_i y_i W_i)``. Its forward value is the weights of the
-active neuron; its derivatives are those of the whole sum, also towards the choice of neurons that were not activated.
+With a one-hot straight-through choice ``y``, ``sum_i y_i conv(X; W_i) = conv(X; sum_i y_i W_i)``. Its forward
+value is the weights of the active neuron; its derivatives are those of the whole sum, also towards the choice
+of neurons that were not activated.
 """
+
 from __future__ import annotations
 
 from typing import Any, Iterable, Sequence
@@ -11,16 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Neurons whose gated weights are held at once in a first-order backward pass: enough for an efficient product, whatever N is.
+# Neurons whose gated weights are held at once in a first-order backward pass: enough for an efficient
+# product, whatever N is.
 _CHUNK = 8
 
 
 def select_weights(choice: Tensor, masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """Weights of each sample's active neuron, masked along input channels.
 
-    The value and all derivatives are those of ``sum_i choice[:, i] * (weights[i] * masks[i])``. One thing is left out on purpose: in a
-    first-order backward pass a neuron that no sample activated gets no gradient (``None``) rather than zeros, so that no optimizer
-    touches it (METHOD 1.5).
+    The value and all derivatives are those of ``sum_i choice[:, i] * (weights[i] * masks[i])``. One thing is
+    left out on purpose: in a first-order backward pass a neuron that no sample activated gets no gradient
+    (``None``) rather than zeros, so that no optimizer touches it (METHOD 1.5).
 
     Args:
         choice: One-hot rows of :func:`straight_through_gumbel`, shape ``(B, N)``.
@@ -34,9 +38,11 @@ def select_weights(choice: Tensor, masks: Tensor, weights: Sequence[Tensor]) -> 
 
 
 def stack_parameters(choice: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Stack one parameter of each neuron, so that a first-order backward pass leaves those of idle neurons without gradient.
+    """Stack one parameter of each neuron, so that a first-order backward pass leaves those of idle neurons
+    without gradient.
 
-    The same as :func:`torch.stack` otherwise, in value and all derivatives (METHOD 1.5; see :func:`select_weights`).
+    The same as :func:`torch.stack` otherwise, in value and all derivatives (METHOD 1.5; see
+    :func:`select_weights`).
 
     Args:
         choice: One-hot rows, shape ``(B, N)``; no gradient flows to it from here.
@@ -49,7 +55,6 @@ def stack_parameters(choice: Tensor, parameters: Sequence[Tensor]) -> Tensor:
 
 
 class _StackParameters(torch.autograd.Function):
-
     @staticmethod
     def forward(ctx: Any, choice: Tensor, *parameters: Tensor) -> Tensor:
         ctx.save_for_backward(choice)
@@ -59,7 +64,7 @@ class _StackParameters(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         if torch.is_grad_enabled():
             return (None, *grad.unbind(0))
-        choice, = ctx.saved_tensors
+        (choice,) = ctx.saved_tensors
         return (None, *(g if used else None for g, used in zip(grad.unbind(0), choice.any(dim=0).tolist())))
 
 
@@ -68,11 +73,11 @@ def _as_mask(masks: Tensor) -> Tensor:
 
 
 def gated_weights(masks: Tensor, weights: Sequence[Tensor], indices: Iterable[int]) -> Tensor:
+    """Masked weights of some neurons, stacked: shape ``(len(indices), C_out, C_in, kT, kH, kW)``."""
     return torch.stack([weights[i] * masks[i].view(1, -1, 1, 1, 1) for i in indices])
 
 
 class _SelectWeights(torch.autograd.Function):
-
     @staticmethod
     def forward(ctx: Any, choice: Tensor, masks: Tensor, *weights: Tensor) -> Tensor:
         ctx.save_for_backward(choice, masks, *weights)
@@ -91,7 +96,9 @@ class _SelectWeights(torch.autograd.Function):
             return _sparse_gradients(choice, masks, weights, grad, ctx.needs_input_grad)
 
 
-def dense_gradients(choice: Tensor, masks: Tensor, weights: Sequence[Tensor], grad: Tensor) -> tuple[Any, ...]:
+def dense_gradients(
+    choice: Tensor, masks: Tensor, weights: Sequence[Tensor], grad: Tensor
+) -> tuple[Any, ...]:
     """Gradients as differentiable expressions, for a backward pass that is itself differentiated."""
     stacked = torch.stack(list(weights))
     grad_choice = grad.flatten(1) @ (stacked * _as_mask(masks)).flatten(1).t()
@@ -100,8 +107,9 @@ def dense_gradients(choice: Tensor, masks: Tensor, weights: Sequence[Tensor], gr
     return (grad_choice, grad_masks, *(per_neuron * _as_mask(masks)).unbind(0))
 
 
-def _sparse_gradients(choice: Tensor, masks: Tensor, weights: Sequence[Tensor], grad: Tensor,
-                      needed: Sequence[bool]) -> tuple[Any, ...]:
+def _sparse_gradients(
+    choice: Tensor, masks: Tensor, weights: Sequence[Tensor], grad: Tensor, needed: Sequence[bool]
+) -> tuple[Any, ...]:
     """The same values where nothing differentiates them again: only active neurons cost memory."""
     grad_masks = torch.zeros_like(masks)
     grad_weights: list[Tensor | None] = [None] * len(weights)
@@ -111,15 +119,28 @@ def _sparse_gradients(choice: Tensor, masks: Tensor, weights: Sequence[Tensor], 
         grad_masks[i] = (summed * weights[i]).sum(dim=(0, 2, 3, 4))
         if needed[2 + i]:
             grad_weights[i] = summed * masks[i].view(1, -1, 1, 1, 1)
-    grad_choice = torch.cat([flat @ gated_weights(masks, weights, range(first, min(first + _CHUNK, len(weights)))).flatten(1).t()
-                             for first in range(0, len(weights), _CHUNK)], dim=1) if needed[0] else None
+    grad_choice = (
+        torch.cat(
+            [
+                flat
+                @ gated_weights(masks, weights, range(first, min(first + _CHUNK, len(weights))))
+                .flatten(1)
+                .t()
+                for first in range(0, len(weights), _CHUNK)
+            ],
+            dim=1,
+        )
+        if needed[0]
+        else None
+    )
     return (grad_choice, grad_masks, *grad_weights)
 
 
 def conv_per_sample(x: Tensor, weight: Tensor) -> Tensor:
     """Convolve each sample with its own kernel, stride 1, same size.
 
-    Samples become groups of one 2D convolution: a spatial kernel runs over frames as the batch, a temporal one over flattened space.
+    Samples become groups of one 2D convolution: a spatial kernel runs over frames as the batch, a temporal
+    one over flattened space.
 
     Args:
         x: Shape ``(B, C_in, T, H, W)``.

@@ -1,4 +1,6 @@
-"""The method written out literally, as METHOD 1 has it: N convolutions, gated copies of the input. Reference of every fast path."""
+"""The method written out literally, as METHOD 1 has it: N convolutions, gated copies of the input. Reference
+of every fast path."""
+
 import torch
 import torch.nn.functional as F
 
@@ -9,7 +11,8 @@ def literal_pulse(x, neurons):
 
 
 def literal_operators(x, choice, gates, neurons):
-    """METHOD 1.2 and 1.4 with every neuron computed: ``sum_i y_i S_i((1-b_i) . X)`` and ``sum_i y_i T_i(b_i . X)``."""
+    """METHOD 1.2 and 1.4 with every neuron computed: ``sum_i y_i S_i((1-b_i) . X)`` and ``sum_i y_i T_i(b_i .
+    X)``."""
     spatial, temporal = 0, 0
     for i, neuron in enumerate(neurons):
         y = choice[:, i].view(-1, 1, 1, 1, 1)
@@ -22,4 +25,6 @@ def literal_operators(x, choice, gates, neurons):
 def literal_layer(layer, x, choice, gates):
     """METHOD 1.4 for given decisions."""
     spatial, temporal = literal_operators(x, choice, gates, layer.neurons)
-    return layer.fuse(layer.activation(layer.spatial_norm(spatial)) + layer.activation(layer.temporal_norm(temporal)))
+    return layer.fuse(
+        layer.activation(layer.spatial_norm(spatial)) + layer.activation(layer.temporal_norm(temporal))
+    )

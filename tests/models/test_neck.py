@@ -71,20 +71,25 @@ def test_empty_batch(training):
 
 def test_wrong_input_is_explained():
     neck = _neck()
-    with pytest.raises(ValueError, match=r'in_channels=6, but the feature has 7 channels \(shape \(2, 7, 3, 4, 4\)\)'):
+    with pytest.raises(
+        ValueError, match=r'in_channels=6, but the feature has 7 channels \(shape \(2, 7, 3, 4, 4\)\)'
+    ):
         neck(torch.randn(2, 7, 3, 4, 4))
     with pytest.raises(TypeError, match='DSTSRecognizer2D'):
         neck([torch.randn(2, 6, 4, 4), torch.randn(2, 6, 4, 4)])
 
 
-@pytest.mark.parametrize('kwargs, message', [
-    (dict(num_neurons=0), 'num_neurons must be at least 1, got 0'),
-    (dict(hidden_channels=-3), 'hidden_channels must be at least 1, got -3'),
-    (dict(temperature=0), 'temperature must be positive, got 0'),
-    (dict(soft_prob=1.5), 'soft_prob must be a probability, got 1.5'),
-    (dict(balance_weight=-1), 'balance_weight must not be negative, got -1'),
-    (dict(pulse='max'), 'pulse must be one of'),
-])
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(num_neurons=0), 'num_neurons must be at least 1, got 0'),
+        (dict(hidden_channels=0), 'hidden_channels must be at least 1, got 0'),
+        (dict(temperature=0), 'temperature must be positive, got 0'),
+        (dict(soft_prob=1.5), 'soft_prob must be a probability, got 1.5'),
+        (dict(balance_weight=-1), 'balance_weight must not be negative, got -1'),
+        (dict(pulse='max'), 'pulse must be one of'),
+    ],
+)
 def test_wrong_arguments_are_explained(kwargs, message):
     with pytest.raises(ValueError, match=message):
         DSTSNeck(in_channels=6, **kwargs)

@@ -15,7 +15,10 @@ def test_sum_pulse_is_the_summed_convolution():
     torch.testing.assert_close(fast, literal, rtol=1e-12, atol=1e-12)
     scores = [neuron.score for neuron in layer.neurons]
     weight = torch.randn_like(fast)
-    for a, b in zip(torch.autograd.grad((fast * weight).sum(), [x, *scores]), torch.autograd.grad((literal * weight).sum(), [x, *scores])):
+    for a, b in zip(
+        torch.autograd.grad((fast * weight).sum(), [x, *scores]),
+        torch.autograd.grad((literal * weight).sum(), [x, *scores]),
+    ):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
@@ -23,7 +26,9 @@ def test_mean_pulse_is_the_mean_of_the_convolution():
     layer = DSTSLayer(6, 5, pulse='mean').double()
     x = torch.randn(4, 6, 3, 5, 4, dtype=torch.float64)
     terms = 6 * 3 * 5 * 4
-    torch.testing.assert_close(layer.pulse(x, layer.scoring_matrix()), literal_pulse(x, layer.neurons) / terms)
+    torch.testing.assert_close(
+        layer.pulse(x, layer.scoring_matrix()), literal_pulse(x, layer.neurons) / terms
+    )
 
 
 def test_unknown_pulse_names_the_choices():
@@ -91,7 +96,9 @@ def test_choice_has_the_gradient_of_the_gumbel_softmax():
 
 def test_load_balance_loss_is_one_when_uniform_and_n_when_collapsed():
     uniform = Routing(torch.arange(8) % 4, torch.zeros(8, 4), torch.full((8, 4), 0.25))
-    collapsed = Routing(torch.zeros(8, dtype=torch.long), torch.zeros(8, 4), torch.eye(4)[torch.zeros(8, dtype=torch.long)])
+    collapsed = Routing(
+        torch.zeros(8, dtype=torch.long), torch.zeros(8, 4), torch.eye(4)[torch.zeros(8, dtype=torch.long)]
+    )
     assert load_balance_loss(uniform).item() == pytest.approx(1)
     assert load_balance_loss(collapsed).item() == pytest.approx(4)
     assert activation_share(collapsed).tolist() == [1, 0, 0, 0]

@@ -30,13 +30,17 @@ def _random_case(seed, soft_gates):
 
 
 def _lean(x, choice, gates, neurons):
-    return (routed_conv(x, choice, 1 - gates, [n.spatial for n in neurons]),
-            routed_conv(x, choice, gates, [n.temporal for n in neurons]))
+    return (
+        routed_conv(x, choice, 1 - gates, [n.spatial for n in neurons]),
+        routed_conv(x, choice, gates, [n.temporal for n in neurons]),
+    )
 
 
 def _grouped(x, choice, gates, neurons):
-    return (conv_per_sample(x, select_weights(choice, 1 - gates, [n.spatial for n in neurons])),
-            conv_per_sample(x, select_weights(choice, gates, [n.temporal for n in neurons])))
+    return (
+        conv_per_sample(x, select_weights(choice, 1 - gates, [n.spatial for n in neurons])),
+        conv_per_sample(x, select_weights(choice, gates, [n.temporal for n in neurons])),
+    )
 
 
 def _loss(operators, case, seed):
@@ -56,7 +60,9 @@ def _difference(a, b):
 @pytest.mark.parametrize('seed', range(3))
 @pytest.mark.parametrize('soft_gates', [False, True])
 @pytest.mark.parametrize('fast_operators', [_lean, _grouped])
-def test_weight_space_equals_literal_form_with_first_and_second_derivatives(seed, soft_gates, fast_operators, record_property):
+def test_weight_space_equals_literal_form_with_first_and_second_derivatives(
+    seed, soft_gates, fast_operators, record_property
+):
     case = _random_case(seed, soft_gates)
     leaves = case[-1]
     worst = {'output': 0.0, 'first': 0.0, 'second': 0.0}
@@ -103,5 +109,5 @@ def test_conv_per_sample_equals_a_convolution_for_each_sample(kernel, size):
     x = torch.randn(B, C, *size, dtype=torch.float64)
     weight = torch.randn(B, 2 * C, C, *kernel, dtype=torch.float64)
     padding = tuple(k // 2 for k in kernel)
-    expected = torch.cat([F.conv3d(x[i:i + 1], weight[i], padding=padding) for i in range(B)])
+    expected = torch.cat([F.conv3d(x[i : i + 1], weight[i], padding=padding) for i in range(B)])
     torch.testing.assert_close(conv_per_sample(x, weight), expected)

@@ -1,4 +1,5 @@
 """METHOD 1.5: a neuron that no sample activated does not change, whatever the optimizer."""
+
 import pytest
 import torch
 from mmaction.registry import MODELS
@@ -14,8 +15,11 @@ OPTIMIZERS = {
 
 
 def _operators(neck):
-    return {(j, i): torch.cat([neuron.spatial.flatten(), neuron.temporal.flatten(), neuron.gate]).detach().clone()
-            for j, layer in enumerate(neck.layers) for i, neuron in enumerate(layer.neurons)}
+    return {
+        (j, i): torch.cat([neuron.spatial.flatten(), neuron.temporal.flatten(), neuron.gate]).detach().clone()
+        for j, layer in enumerate(neck.layers)
+        for i, neuron in enumerate(layer.neurons)
+    }
 
 
 @pytest.mark.parametrize('name', OPTIMIZERS)
@@ -46,25 +50,33 @@ def _train_one_of_two(rank, store, queue):
     """Rank 0's samples activate neuron 0, rank 1's neuron 1; neuron 2 rests."""
     torch.distributed.init_process_group('gloo', init_method=f'file://{store}', rank=rank, world_size=2)
     torch.manual_seed(0)
-    neck = MODELS.build(dict(type='DSTSNeck', in_channels=4, num_layers=1, num_neurons=3, pulse='mean', temperature=1e-3))
+    neck = MODELS.build(
+        dict(type='DSTSNeck', in_channels=4, num_layers=1, num_neurons=3, pulse='mean', temperature=1e-3)
+    )
     x = torch.rand(4, 4, 2, 3, 3)
     with torch.no_grad():
         for i, neuron in enumerate(neck.layers[0].neurons):
             neuron.score.fill_(100.0 * (i == rank) - 100.0 * (i == 2))
         # The scores differ between the ranks on purpose: no broadcast of those of rank 0.
         parallel = torch.nn.parallel.DistributedDataParallel(neck, init_sync=False)
-    optimizer = torch.optim.AdamW([p for name, p in neck.named_parameters() if 'score' not in name], lr=0.1, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(
+        [p for name, p in neck.named_parameters() if 'score' not in name], lr=0.1, weight_decay=0.1
+    )
     before = _operators(neck)
     parallel(x)[0].square().mean().backward()
     optimizer.step()
-    queue.put((rank, [not torch.equal(value, before[key]) for key, value in sorted(_operators(neck).items())]))
+    queue.put(
+        (rank, [not torch.equal(value, before[key]) for key, value in sorted(_operators(neck).items())])
+    )
     torch.distributed.destroy_process_group()
 
 
 def test_neurons_that_rest_in_every_process_are_bit_identical(tmp_path):
     context = torch.multiprocessing.get_context('spawn')
     queue = context.Queue()
-    processes = [context.Process(target=_train_one_of_two, args=(rank, tmp_path / 'store', queue)) for rank in range(2)]
+    processes = [
+        context.Process(target=_train_one_of_two, args=(rank, tmp_path / 'store', queue)) for rank in range(2)
+    ]
     for process in processes:
         process.start()
     moved = dict(queue.get(timeout=120) for _ in processes)

@@ -1,0 +1,1 @@
+"""What the neurons specialized in: counts, figures and report."""
