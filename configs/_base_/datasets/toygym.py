@@ -29,6 +29,8 @@ train_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         ann_file=data_root + 'toygym_train.txt',
+        categories_file=data_root + 'toygym_categories.txt',
+        sets_file=data_root + 'toygym_set_categories.txt',
         data_prefix=dict(video=video_root),
         pipeline=train_pipeline))
 val_dataloader = dict(
@@ -39,6 +41,8 @@ val_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         ann_file=data_root + 'toygym_val.txt',
+        categories_file=data_root + 'toygym_categories.txt',
+        sets_file=data_root + 'toygym_set_categories.txt',
         data_prefix=dict(video=video_root),
         pipeline=val_pipeline,
         test_mode=True))

@@ -59,10 +59,10 @@ ELEMENTS: Tuple[Element, ...] = (
     Element('(TU) giant circle backward stretched', 4, ('hang_straight', ), salto=-1),
     Element('(TU) giant circle forward piked', 4, ('hang_pike', ), salto=1),
     Element('(TU) giant circle backward piked', 4, ('hang_pike', ), salto=-1),
-    Element('(TU) giant circle backward, stretched - piked - tucked', 4,
-            ('hang_straight', 'hang_pike', 'hang_tuck'), salto=-1),
-    Element('(TU) giant circle backward, stretched - tucked - piked', 4,
-            ('hang_straight', 'hang_tuck', 'hang_pike'), salto=-1),
+    Element('(TU) giant circle backward, stretched - piked - arched', 4,
+            ('hang_straight', 'hang_pike', 'hang_arch'), salto=-1),
+    Element('(TU) giant circle backward, stretched - arched - piked', 4,
+            ('hang_straight', 'hang_arch', 'hang_pike'), salto=-1),
 )  # yapf: disable
 
 

@@ -38,7 +38,7 @@ SHAPES: Dict[str, np.ndarray] = {
     # hanging from a bar
     'hang_straight': pose(shoulder=178),
     'hang_pike': pose(spine=8, hip=105, shoulder=170),
-    'hang_tuck': pose(spine=8, hip=105, knee=125, shoulder=170),
+    'hang_arch': pose(spine=-15, hip=-35, knee=75, shoulder=190),
     # standing on the left leg
     'passe': pose(hip_right=75, knee_right=125, shoulder=80, elbow=30, arm_out=35),
     'scale': pose(hip_right=95, knee_right=0, shoulder=80, elbow=30, arm_out=35),

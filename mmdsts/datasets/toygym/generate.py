@@ -17,7 +17,7 @@ from .nuisance import sample_nuisance
 from .render import render_clip
 
 # Raise it whenever the same parameters give other frames or other files.
-VERSION = 1
+VERSION = 2
 MANIFEST = 'toygym.json'
 FPS = 10
 SPLITS = ('train', 'val')
@@ -29,8 +29,8 @@ class ToyGymSpec:
 
     Args:
         train_clips (int): Training clips per class. Defaults to 40.
-        val_clips (int): Held-out clips per class, with nuisances of their own. Defaults to 12.
-        difficulty (float): 0 to 1, see :func:`sample_nuisance`. Defaults to 0.3.
+        val_clips (int): Held-out clips per class, with nuisances of their own. Defaults to 20.
+        difficulty (float): 0 to 1, see :func:`sample_nuisance`. Defaults to 0.25.
         size (int): Height and width in pixels, a multiple of 32 because decord cannot decode other small widths.
             Defaults to 64.
         num_frames (int): Frames per clip, at 10 per second. Defaults to 20.
@@ -40,8 +40,8 @@ class ToyGymSpec:
         ValueError: If a value is out of its range.
     """
     train_clips: int = 40
-    val_clips: int = 12
-    difficulty: float = 0.3
+    val_clips: int = 20
+    difficulty: float = 0.25
     size: int = 64
     num_frames: int = 20
     seed: int = 0

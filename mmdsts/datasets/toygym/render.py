@@ -19,7 +19,7 @@ OVERSAMPLING = 3
 # takes a window of it has room for a random start.
 WINDOW = 16
 # Height of the picture in body units, per set: a giant circle needs more room.
-VIEW_HEIGHT = {1: 2.3, 2: 2.3, 3: 2.3, 4: 3.9}
+VIEW_HEIGHT = {1: 2.3, 2: 2.3, 3: 2.3, 4: 3.5}
 # Where the figure's pivot (centre of mass, standing foot, hands) sits, from the middle of the picture.
 PIVOT_HEIGHT = {1: 0.15, 2: 0.1, 3: -0.75, 4: 0.0}
 # Height of the apparatus' upper edge, from the middle of the picture.
@@ -72,7 +72,7 @@ def place_figure(element: Element, nuisance: Nuisance, progress: float,
     salto = -(nuisance.salto_phase + turn * element.salto * clock) if element.salto else 0.0
     twist = nuisance.twist_phase + turn * element.twist * clock if element.twist else 0.0
 
-    angles = _cycle(element.shapes, nuisance.shape_phase + clock) + nuisance.joint_offset
+    angles = cycle(element.shapes, nuisance.shape_phase + clock) + nuisance.joint_offset
     points = joints(swap_legs(angles) if nuisance.swap_legs else angles)
     # what keeps its place: the hands on a bar, the standing foot, or the centre of mass in the air
     if element.set_id == 4:
@@ -92,7 +92,7 @@ def place_figure(element: Element, nuisance: Nuisance, progress: float,
     return {name: turned @ (point - pivot) * nuisance.size + place for name, point in points.items()}
 
 
-def _cycle(shapes: Tuple[str, ...], phase: float) -> np.ndarray:
+def cycle(shapes: Tuple[str, ...], phase: float) -> np.ndarray:
     """Pose at ``phase`` of a cycle through ``shapes``: each is held, then passes smoothly into the next one."""
     position = (phase % 1.0) * len(shapes)
     index = int(position) % len(shapes)
