@@ -25,7 +25,7 @@ def draw_activations(counts: Tensor, class_names: Sequence[str], out: str | Path
     figure = Figure(figsize=(4 + layers * (0.6 + 0.35 * neurons), 1.2 + 0.24 * classes), layout='constrained')
     axes = figure.subplots(1, layers, squeeze=False)[0]
     for number, (ax, share) in enumerate(zip(axes, shares)):
-        image = ax.imshow(share, vmin=0, vmax=1, cmap='viridis', aspect='auto')
+        image = ax.imshow(share.numpy(), vmin=0, vmax=1, cmap='viridis', aspect='auto')
         ax.set(title=f'layer {number}', xlabel='neuron', xticks=range(neurons), yticks=range(classes))
         ax.set_yticklabels(class_names if number == 0 else [''] * classes, fontsize=7)
     figure.colorbar(image, ax=list(axes), label="share of the class's clips")
