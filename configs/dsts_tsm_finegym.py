@@ -42,6 +42,10 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
+# UDL; without these two, the plain update.
+optim_wrapper = dict(type='UDLOptimWrapper', udl=dict(scope='neck', method='exact'))
+train_cfg = dict(type='UDLEpochBasedTrainLoop')
+
 # OpenMMLab's weights of tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb. Train without them, and without a
 # download, with: --cfg-options load_from=None
 load_from = 'https://download.openmmlab.com/mmaction/v1.0/recognition/tsm/tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb/tsm_imagenet-pretrained-r50_8xb16-1x1x8-50e_kinetics400-rgb_20220831-64d69186.pth'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import Counter
 from pathlib import Path
@@ -54,7 +55,7 @@ def load_recognizer(cfg: Config, checkpoint: str, device: str = 'cpu') -> nn.Mod
     Raises:
         UsageError: The checkpoint does not fit the model, or is none.
     """
-    cfg = cfg.copy()
+    cfg = copy.deepcopy(cfg)
     # So that scores are probabilities, one for each class, whatever the head averages in testing.
     cfg.model.cls_head.average_clips = 'prob'
     model = init_recognizer(cfg, device=device)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import runpy
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ def run(tmp_path, videos):  # noqa: F811
     """Config, checkpoint (with the names of its classes) and a video."""
     cfg = reduce(Config.fromfile(str(ROOT / 'configs' / 'dsts_finegym.py')), tmp_path, videos)
     torch.manual_seed(0)
-    model = MODELS.build(cfg.copy().model)
+    model = MODELS.build(copy.deepcopy(cfg.model))
     path = tmp_path / 'model.pth'
     meta = dict(dataset_meta=dict(classes=[f'move {i}' for i in range(99)]))
     torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
@@ -55,7 +56,7 @@ def test_model_without_dsts_neck(run, tmp_path):
     cfg, _, video = run
     cfg.model.pop('neck')
     path = str(tmp_path / 'plain.pth')
-    torch.save(MODELS.build(cfg.copy().model).state_dict(), path)
+    torch.save(MODELS.build(copy.deepcopy(cfg.model)).state_dict(), path)
     prediction = recognize(load_recognizer(cfg, path), video, [str(i) for i in range(99)])
     assert prediction.active is None
     assert 'no DSTS neck' in describe(prediction)
