@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmdsts.datasets.toygym import (ELEMENTS, SETS, render_clip, sample_nuisance, space_only_groups,
-                                    time_only_groups)
+from mmdsts.datasets.toygym import ELEMENTS, SETS, render_clip, sample_nuisance, space_only_groups, time_only_groups
 from mmdsts.datasets.toygym.figure import SHAPES, joints, rotation
 from mmdsts.datasets.toygym.render import WINDOW, cycle, place_figure
 

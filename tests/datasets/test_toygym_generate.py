@@ -71,7 +71,7 @@ def test_clips_depend_on_seed_split_class_and_index_only():
         assert clip.tobytes() != other.tobytes()
 
 
-def test_a_complete_set_is_kept_and_a_damaged_one_is_made_again(toygym, capsys):
+def test_a_complete_set_is_kept_and_a_damaged_one_is_made_again(toygym):
     video = next((toygym / 'videos').iterdir())
     before = video.stat().st_mtime_ns
     assert not generate(toygym, SPEC, workers=1)
@@ -112,6 +112,14 @@ def test_other_parameters_are_not_overwritten_silently(toygym):
     manifest = json.loads((toygym / MANIFEST).read_text())
     assert manifest['version'] == VERSION
     assert manifest['difficulty'] == SPEC.difficulty
+
+
+def test_a_set_of_an_older_version_is_made_again(tmp_path):
+    assert generate(tmp_path / 'toygym', SPEC, workers=1)
+    manifest = tmp_path / 'toygym' / MANIFEST
+    manifest.write_text(json.dumps(dict(json.loads(manifest.read_text()), version=VERSION - 1)))
+    assert generate(tmp_path / 'toygym', SPEC, workers=1)
+    assert json.loads(manifest.read_text())['version'] == VERSION
 
 
 def test_a_foreign_folder_is_never_replaced(tmp_path):

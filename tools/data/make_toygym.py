@@ -11,6 +11,7 @@ from mmdsts.datasets.toygym import ToyGymSpec, contact_sheet, generate
 
 
 def parse_args() -> argparse.Namespace:
+    """Options of the command line; the defaults are those of ToyGymSpec."""
     default = ToyGymSpec()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('--out', default='data/toygym', help='folder to make')
@@ -28,6 +29,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
+    """Make the set; the result is the exit status."""
     args = parse_args()
     try:
         spec = ToyGymSpec(args.clips_per_class, args.val_clips_per_class, args.difficulty, args.size, args.num_frames,

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Dict, List, Tuple
 
-SETS: Dict[int, str] = {1: 'toy_vault', 2: 'toy_floor', 3: 'toy_beam', 4: 'toy_uneven_bars'}
+SETS: dict[int, str] = {1: 'toy_vault', 2: 'toy_floor', 3: 'toy_beam', 4: 'toy_uneven_bars'}
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,15 @@ class Element:
         salto (float): Turns per window about the lateral axis; positive is forwards. Defaults to 0.
         twist (float): Turns per window about the long axis; positive is to the left. Defaults to 0.
     """
+
     name: str
     set_id: int
-    shapes: Tuple[str, ...]
+    shapes: tuple[str, ...]
     salto: float = 0.0
     twist: float = 0.0
 
 
-ELEMENTS: Tuple[Element, ...] = (
+ELEMENTS: tuple[Element, ...] = (
     # vault: three shapes x two directions
     Element('(TV) tucked salto forward', 1, ('tuck', ), salto=1),
     Element('(TV) tucked salto backward', 1, ('tuck', ), salto=-1),
@@ -66,18 +66,18 @@ ELEMENTS: Tuple[Element, ...] = (
 )  # yapf: disable
 
 
-def time_only_groups() -> List[List[int]]:
+def time_only_groups() -> list[list[int]]:
     """Groups (of two or more labels) that hold the same frames and differ only in how these follow each other."""
     # abs() > 0, not the amount: a figure that twists is seen from all sides, one that does not is not
     return _groups(lambda e: (e.set_id, frozenset(e.shapes), e.salto != 0, e.twist != 0))
 
 
-def space_only_groups() -> List[List[int]]:
+def space_only_groups() -> list[list[int]]:
     """Groups (of two or more labels) that move in the same way and differ only in the body shape."""
     return _groups(lambda e: (e.set_id, e.salto, e.twist) + ((e.shapes, ) if len(e.shapes) > 1 else ()))
 
 
-def _groups(key) -> List[List[int]]:
+def _groups(key) -> list[list[int]]:
     groups = defaultdict(list)
     for label, element in enumerate(ELEMENTS):
         groups[key(element)].append(label)

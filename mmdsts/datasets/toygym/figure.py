@@ -5,8 +5,6 @@ figure faces, ``y`` from the hips to the head, ``z`` to the figure's right. The 
 """
 from __future__ import annotations
 
-from typing import Dict
-
 import numpy as np
 
 # The joint angles of a pose, in degrees, in the order of the pose vectors of SHAPES. Flexion bends forwards
@@ -30,7 +28,7 @@ def pose(spine: float = 0, hip: float = 0, knee: float = 0, shoulder: float = 0,
 
 
 # The body shapes that tell classes apart in space.
-SHAPES: Dict[str, np.ndarray] = {
+SHAPES: dict[str, np.ndarray] = {
     # in the air
     'tuck': pose(spine=25, hip=120, knee=130, shoulder=55, elbow=25, arm_out=8),
     'pike': pose(spine=20, hip=112, shoulder=75, arm_out=5),
@@ -50,7 +48,7 @@ def swap_legs(angles: np.ndarray) -> np.ndarray:
     return angles[..., [0, 2, 1, 4, 3, 5, 6, 7, 8]]
 
 
-def joints(angles: np.ndarray) -> Dict[str, np.ndarray]:
+def joints(angles: np.ndarray) -> dict[str, np.ndarray]:
     """Positions of the joints in body axes.
 
     Args:
@@ -79,7 +77,7 @@ def joints(angles: np.ndarray) -> Dict[str, np.ndarray]:
     return points
 
 
-def centre_of_mass(points: Dict[str, np.ndarray]) -> np.ndarray:
+def centre_of_mass(points: dict[str, np.ndarray]) -> np.ndarray:
     """Rough centre of mass ``(3,)`` of the joints, about which a body in the air turns."""
     torso = (points['hips'] + points['neck']) / 2
     legs = sum(points[name + side] for name in ('knee_', 'foot_') for side in ('left', 'right')) / 4

@@ -6,7 +6,6 @@ import shutil
 import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import List, Tuple
 
 import cv2
 import numpy as np
@@ -39,6 +38,7 @@ class ToyGymSpec:
     Raises:
         ValueError: If a value is out of its range.
     """
+
     train_clips: int = 40
     val_clips: int = 20
     difficulty: float = 0.25
@@ -99,8 +99,7 @@ def generate(out: str | Path, spec: ToyGymSpec, workers: int = 2, overwrite: boo
     if workers < 1:
         raise ValueError(f'workers must be at least 1, got {workers}')
     out = Path(out)
-    manifest = _manifest(spec)
-    if _check_existing(out, manifest, overwrite):
+    if _check_existing(out, spec, overwrite):
         return False
     partial = out.with_name(out.name + '.partial')
     shutil.rmtree(partial, ignore_errors=True)
@@ -118,7 +117,7 @@ def generate(out: str | Path, spec: ToyGymSpec, workers: int = 2, overwrite: boo
     (partial / 'toygym_categories.txt').write_text(''.join(
         f'Clabel: {label:3d}; set: {e.set_id:2d}; Glabel: {label:3d}; {e.name}\n' for label, e in enumerate(ELEMENTS)))
     (partial / 'toygym_set_categories.txt').write_text(''.join(f'set: {key}; {name}\n' for key, name in SETS.items()))
-    (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
+    (partial / MANIFEST).write_text(json.dumps(_manifest(spec), indent=2) + '\n')
     if out.exists():
         shutil.rmtree(out)
     partial.rename(out)
@@ -129,30 +128,28 @@ def _manifest(spec: ToyGymSpec) -> dict:
     return dict(name='ToyGym', version=VERSION, classes=len(ELEMENTS), **asdict(spec))
 
 
-def _check_existing(out: Path, manifest: dict, overwrite: bool) -> bool:
+def _check_existing(out: Path, spec: ToyGymSpec, overwrite: bool) -> bool:
     """True if ``out`` is complete and as wanted, False if it may be (re)made; raises otherwise."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     if not (out / MANIFEST).is_file():
         raise FileExistsError(f'{out} exists and is not a ToyGym set (no {MANIFEST} in it). '
                               'Give another folder, or move this one away.')
-    found = json.loads((out / MANIFEST).read_text())
+    manifest, found = _manifest(spec), json.loads((out / MANIFEST).read_text())
     if found == manifest:
-        expected = {f'{name}.mp4' for name, *_ in _plan(ToyGymSpec(**{k: manifest[k] for k in _SPEC_FIELDS}))[0]}
+        expected = {f'{name}.mp4' for name, *_ in _plan(spec)[0]}
         return expected <= {path.name for path in (out / 'videos').glob('*.mp4')} and all(
             (out / f'toygym_{name}.txt').is_file() for name in (*SPLITS, 'categories', 'set_categories'))
-    if not overwrite:
-        differing = ', '.join(f'{key}: {found.get(key)} there, {value} wanted' for key, value in manifest.items()
-                              if found.get(key) != value)
-        raise FileExistsError(f'{out} holds a ToyGym set of other parameters ({differing}). '
-                              'Give another folder, or ask to overwrite it.')
+    differing = {key: f'{key}: {found.get(key)} there, {value} wanted' for key, value in manifest.items()
+                 if found.get(key) != value}
+    # a set of the same parameters from an older version of this code is made again
+    if not overwrite and not set(differing) <= {'version', 'classes'}:
+        raise FileExistsError(f'{out} holds a ToyGym set of other parameters ({", ".join(differing.values())}). '
+                              'Give another folder, or overwrite it (--overwrite).')
     return False
 
 
-_SPEC_FIELDS = tuple(ToyGymSpec.__dataclass_fields__)
-
-
-def _plan(spec: ToyGymSpec) -> Tuple[List[tuple], dict]:
+def _plan(spec: ToyGymSpec) -> tuple[list[tuple], dict]:
     """Clips as ``(name, split, label, index)``, and the lines of each split's annotation file."""
     tasks, lists = [], {split: [] for split in SPLITS}
     for split in SPLITS:

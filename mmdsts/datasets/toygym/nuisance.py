@@ -12,6 +12,7 @@ Colour = Tuple[float, float, float]
 @dataclass(frozen=True)
 class Nuisance:
     """One draw of everything that the class does not decide. Lengths in body units, angles in radians."""
+
     salto_phase: float  # start phases, uniform over the whole turn at every difficulty
     twist_phase: float
     shape_phase: float
@@ -23,17 +24,17 @@ class Nuisance:
     joint_offset: np.ndarray  # (9,) degrees
     size: float  # factor on the figure's size in the picture
     thickness: float  # factor on its limbs
-    offset: Tuple[float, float]  # of the figure from the middle of the picture
-    path: Tuple[float, float]  # travel over the window and height of the flight
+    offset: tuple[float, float]  # of the figure from the middle of the picture
+    path: tuple[float, float]  # travel over the window and height of the flight
     yaw: float  # of the camera
     pitch: float
-    pan: Tuple[float, float]  # of the camera over the window
+    pan: tuple[float, float]  # of the camera over the window
     zoom: float  # log factor over the window
     skin: Colour  # colours are RGB, 0..255
     hair: Colour
     suit: Colour
     panel: Colour  # front of the suit, so that front and back look different
-    wall: Tuple[Colour, Colour]
+    wall: tuple[Colour, Colour]
     floor: Colour
     apparatus: Colour
     texture: float  # contrast of the things in the background, 0..1

@@ -5,8 +5,6 @@ drawn ``OVERSAMPLING`` times larger and reduced by area, which smooths the edges
 """
 from __future__ import annotations
 
-from typing import Dict, List, Tuple
-
 import cv2
 import numpy as np
 
@@ -63,7 +61,7 @@ def render_clip(element: Element, nuisance: Nuisance, num_frames: int = 20, size
 
 
 def place_figure(element: Element, nuisance: Nuisance, progress: float,
-                 duration: float = 1.25) -> Dict[str, np.ndarray]:
+                 duration: float = 1.25) -> dict[str, np.ndarray]:
     """Joints in world axes at ``progress`` windows after the clip's start (``duration``: of the clip, in windows)."""
     turn = 2 * np.pi
     uneven = nuisance.unevenness * np.sin(turn * progress + nuisance.unevenness_phase)
@@ -92,7 +90,7 @@ def place_figure(element: Element, nuisance: Nuisance, progress: float,
     return {name: turned @ (point - pivot) * nuisance.size + place for name, point in points.items()}
 
 
-def cycle(shapes: Tuple[str, ...], phase: float) -> np.ndarray:
+def cycle(shapes: tuple[str, ...], phase: float) -> np.ndarray:
     """Pose at ``phase`` of a cycle through ``shapes``: each is held, then passes smoothly into the next one."""
     position = (phase % 1.0) * len(shapes)
     index = int(position) % len(shapes)
@@ -113,7 +111,7 @@ class _Camera:
             self.centre -= np.array(nuisance.offset)
         self.view = rotation('x', nuisance.pitch) @ rotation('y', nuisance.yaw)
 
-    def project(self, point: np.ndarray) -> Tuple[Tuple[int, int], float]:
+    def project(self, point: np.ndarray) -> tuple[tuple[int, int], float]:
         """Pixel ``(column, row)`` and depth (larger is nearer) of a point in world axes."""
         x, y, depth = self.view @ point
         column = self.canvas / 2 + (x - self.centre[0]) * self.scale
@@ -124,7 +122,7 @@ class _Camera:
         """Length in pixels, at least 1."""
         return max(1, int(round(length * self.scale)))
 
-    def flat(self, x: float, y: float) -> Tuple[int, int]:
+    def flat(self, x: float, y: float) -> tuple[int, int]:
         """Pixel of a point that is drawn flat, parallel to the picture."""
         return (int(round(self.canvas / 2 + (x - self.centre[0]) * self.scale)),
                 int(round(self.canvas / 2 - (y - self.centre[1]) * self.scale)))
@@ -153,7 +151,8 @@ def _backdrop(nuisance: Nuisance, canvas: int, rng: np.random.Generator) -> np.n
         if rng.integers(2):
             cv2.rectangle(things, (column, row), (column + width, row + height), colour, -1)
         else:
-            cv2.ellipse(things, (column, row), (width // 2, height // 2), float(rng.uniform(0, 180)), 0, 360, colour, -1)
+            tilt = float(rng.uniform(0, 180))
+            cv2.ellipse(things, (column, row), (width // 2, height // 2), tilt, 0, 360, colour, -1)
     return cv2.addWeighted(things, nuisance.texture, picture, 1 - nuisance.texture, 0)
 
 
@@ -180,12 +179,12 @@ def _draw_apparatus(picture: np.ndarray, set_id: int, nuisance: Nuisance, camera
             cv2.circle(picture, camera.flat(x, height), camera.pixels(0.09), colour, -1)
 
 
-def _draw_figure(picture: np.ndarray, points: Dict[str, np.ndarray], nuisance: Nuisance, camera: _Camera) -> None:
+def _draw_figure(picture: np.ndarray, points: dict[str, np.ndarray], nuisance: Nuisance, camera: _Camera) -> None:
     """Paint the parts from the farthest to the nearest."""
     size = nuisance.size
     width = size * nuisance.thickness
     flat = {name: camera.project(point) for name, point in points.items()}
-    parts: List[Tuple[float, tuple]] = []
+    parts: list[tuple[float, tuple]] = []
     for a, b, thick in LIMBS:
         (p, near_a), (q, near_b) = flat[a], flat[b]
         depth = (near_a + near_b) / 2
@@ -210,10 +209,11 @@ def _draw_figure(picture: np.ndarray, points: Dict[str, np.ndarray], nuisance: N
         parts.append((trunk_depth + 0.02, ('hull', panel, 1, nuisance.panel)))
 
     head = points['head']
-    for offset, radius, colour, nearer in ((0.03, 0.125, nuisance.skin, 0.0), (-0.06, 0.115, nuisance.hair, 0.0),
-                                           (-0.19, 0.06, nuisance.hair, 0.0)):
+    # face, hair, bun
+    for offset, radius, colour in ((0.03, 0.125, nuisance.skin), (-0.06, 0.115, nuisance.hair),
+                                   (-0.19, 0.06, nuisance.hair)):
         centre, depth = camera.project(head + front * offset * size)
-        parts.append((depth + nearer, ('disc', centre, camera.pixels(radius * size), colour)))
+        parts.append((depth, ('disc', centre, camera.pixels(radius * size), colour)))
 
     for _, part in sorted(parts, key=lambda item: item[0]):
         if part[0] == 'line':
