@@ -180,10 +180,11 @@ class DSTSRecognizer2D(Recognizer2D):
 
     def _segments_left(self, x: Features, views: int) -> int:
         """Frames of a view in the features: fewer than S after a ``temporal_pool`` in the backbone."""
-        counts = {feat.shape[0] for feat in x} if isinstance(x, tuple) else {x.shape[0]}
+        # A list: under torch.export these are symbols, which no set can hold.
+        counts = [feat.shape[0] for feat in (x if isinstance(x, tuple) else (x, ))]
         frames = max(counts)
-        if len(counts) > 1 or (views and frames % views):
-            raise ValueError(f'{type(self.backbone).__name__} returned features of {sorted(counts)} frames '
+        if any(count != frames for count in counts) or (views and frames % views):
+            raise ValueError(f'{type(self.backbone).__name__} returned features of {sorted(set(counts))} frames '
                              f'for {views} views; every stage must have the same number for each view')
         return frames // views if views else self.num_segments or 1
 
