@@ -162,14 +162,15 @@ def _checkpoint_attribute(owner: type, name: str) -> Callable:
     from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
     HistoryBuffer()  # the first one made fills the table of its class
-    readable = {HistoryBuffer: HistoryBuffer._statistics_methods,
-                OneCycleParamScheduler: {'_annealing_cos': OneCycleParamScheduler._annealing_cos,
-                                         '_annealing_linear': OneCycleParamScheduler._annealing_linear}}
-    if name not in readable.get(owner, {}):
-        raise pickle.UnpicklingError(
-            f'The checkpoint reads the attribute {name!r} of {owner!r}. Only these may be read: '
-            + '; '.join(f'{sorted(names)} of {kind.__name__}' for kind, names in readable.items()))
-    return readable[owner][name]
+    readable = [(HistoryBuffer, HistoryBuffer._statistics_methods),
+                (OneCycleParamScheduler, {'_annealing_cos': OneCycleParamScheduler._annealing_cos,
+                                          '_annealing_linear': OneCycleParamScheduler._annealing_linear})]
+    for kind, attributes in readable:
+        if owner is kind and name in attributes:
+            return attributes[name]
+    raise pickle.UnpicklingError(
+        f'The checkpoint reads the attribute {name!r} of {owner!r}. Only these may be read: '
+        + '; '.join(f'{sorted(attributes)} of {kind.__name__}' for kind, attributes in readable))
 
 
 def checkpoint_globals() -> list:

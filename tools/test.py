@@ -15,7 +15,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='checkpoint file or address')
     cli.add_common_options(parser)
     parser.add_argument('--dump', metavar='FILE.pkl', help='also write the predictions to a pickle file')
-    parser.add_argument('--show-dir', help='folder for videos with the predictions drawn in')
+    parser.add_argument('--show-dir', help='folder for the frames with the predictions drawn in')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument('--interval', type=int, default=1, help='draw every n-th (default: %(default)s)')
     parser.add_argument('--wait-time', type=float, default=2,
@@ -32,7 +32,9 @@ def merge_args(cfg, args: argparse.Namespace) -> None:
     """Write the options into the config."""
     if args.show or args.show_dir is not None:
         hooks = cfg.setdefault('default_hooks', {})
-        hooks.setdefault('visualization', dict(type='VisualizationHook'))
+        hooks.setdefault('visualization', {})
+        if hooks['visualization'].get('type', 'VisualizationHook') == 'VisualizationHook':
+            hooks['visualization']['type'] = 'ViewVisualizationHook'
         hooks['visualization'].update(enable=True, show=args.show, out_dir=args.show_dir,
                                       interval=args.interval, wait_time=args.wait_time)
     if args.dump is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from mmengine.device import get_device
+
 import mmdsts  # noqa: F401  registers everything, after its repairs
 from mmdsts import cli
 
@@ -31,10 +33,13 @@ def enable_amp(cfg) -> None:
     kind = wrapper.get('type', 'OptimWrapper')
     name = kind if isinstance(kind, str) else kind.__name__
     if name in ('OptimWrapper', 'AmpOptimWrapper'):
+        if get_device() in ('cpu', 'mps'):
+            raise cli.UsageError(f'--amp: {name} needs a GPU for mixed precision, and none is available. '
+                                 'Leave --amp out.')
         wrapper.type = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
     elif name == 'UDLOptimWrapper':
-        wrapper.setdefault('amp', {})
+        wrapper.setdefault('amp', dict(dtype='bfloat16'))
     else:
         raise cli.UsageError(f'--amp: optim_wrapper.type is {name!r}; expected OptimWrapper, AmpOptimWrapper '
                              'or UDLOptimWrapper. Leave --amp out and set mixed precision in the config.')

@@ -54,7 +54,8 @@ def write(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     (folder / 'videos').mkdir(parents=True)
     for i in range(8):
-        writer = cv2.VideoWriter(str(folder / 'videos' / f'{i}.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 10, (64, 64))
+        path = str(folder / 'videos' / f'{i}.mp4')
+        writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*'mp4v'), 10, (64, 64))
         for _ in range(8):
             writer.write(rng.integers(0, 128, (64, 64, 3), dtype=np.uint8) + np.uint8(127 * (i % 2)))
         writer.release()

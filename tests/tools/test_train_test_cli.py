@@ -1,0 +1,208 @@
+"""tools/train.py and tools/test.py on a run of seconds; MMAction2's own tools on the same config."""
+from __future__ import annotations
+
+import os
+import pickle
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mmaction
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer
+
+from .tiny_run import write
+
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+THEIRS = Path(mmaction.__file__).parent / '.mim' / 'tools'
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    return write(tmp_path_factory.mktemp('run') / 'tiny')
+
+
+def run(monkeypatch, tool, *args):
+    """Run a tool in this process; returns its exit status."""
+    monkeypatch.setattr(sys, 'argv', [str(tool), *map(str, args)])
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    for kind in (MMLogger, MessageHub, Visualizer):  # runs started in the same second would share them
+        kind._instance_dict.clear()
+    try:
+        runpy.run_path(str(tool), run_name='__main__')
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+def losses(checkpoint):
+    """Training losses in the message hub of a checkpoint."""
+    return torch.load(checkpoint)['message_hub']['log_scalars']['train/loss']._log_history.tolist()
+
+
+@pytest.fixture(scope='module')
+def trained(config):
+    """A work dir after two epochs with seed 3."""
+    work_dir = config.parent / 'trained'
+    with pytest.MonkeyPatch.context() as patch:
+        assert run(patch, TOOLS / 'train.py', config, '--work-dir', work_dir, '--seed', 3) == 0
+    return work_dir
+
+
+def test_mmactions_own_tool_gives_the_same_losses(monkeypatch, config, trained, tmp_path):
+    assert run(monkeypatch, THEIRS / 'train.py', config, '--work-dir', tmp_path, '--seed', 3) == 0
+    ours = losses(trained / 'epoch_2.pth')
+    assert len(ours) == 4
+    assert losses(tmp_path / 'epoch_2.pth') == ours
+
+
+@pytest.mark.parametrize('tools', [TOOLS, THEIRS], ids=['ours', 'mmaction2'])
+def test_test_tool_reports_and_dumps(monkeypatch, capfd, config, trained, tmp_path, tools):
+    dump = tmp_path / 'predictions.pkl'
+    assert run(monkeypatch, tools / 'test.py', config, trained / 'epoch_2.pth', '--dump', dump,
+               '--work-dir', tmp_path) == 0
+    printed = ''.join(capfd.readouterr())
+    assert 'acc/top1' in printed
+    assert 'acc/mean1' in printed
+    predictions = pickle.loads(dump.read_bytes())
+    assert len(predictions) == 8
+    for prediction in predictions:
+        assert prediction['pred_score'].sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_resume_goes_on_where_training_stopped(monkeypatch, config, trained, tmp_path):
+    (tmp_path / 'epoch_1.pth').write_bytes((trained / 'epoch_1.pth').read_bytes())
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    assert run(monkeypatch, TOOLS / 'train.py', config, '--work-dir', tmp_path, '--seed', 3, '--resume') == 0
+    resumed, through = torch.load(tmp_path / 'epoch_2.pth'), torch.load(trained / 'epoch_2.pth')
+    assert resumed['meta']['iter'] == through['meta']['iter'] == 4
+    assert losses(tmp_path / 'epoch_2.pth')[:2] == losses(trained / 'epoch_1.pth')
+    assert resumed['param_schedulers'][0]['last_step'] == through['param_schedulers'][0]['last_step']
+    assert resumed['optimizer']['param_groups'][0]['lr'] == through['optimizer']['param_groups'][0]['lr']
+
+
+@pytest.mark.slow
+def test_killed_run_resumes(config, tmp_path):
+    command = [sys.executable, TOOLS / 'train.py', config, '--work-dir', tmp_path, '--cfg-options']
+    process = subprocess.Popen([*command, 'train_cfg.max_epochs=1000'], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / 'epoch_2.pth').exists() and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    reached = int(Path((tmp_path / 'last_checkpoint').read_text()).stem.split('_')[1])
+    done = subprocess.run([*command, f'train_cfg.max_epochs={reached + 1}', '--resume'], capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
+    assert f'resumed epoch: {reached}' in done.stdout + done.stderr
+    assert torch.load(tmp_path / f'epoch_{reached + 1}.pth')['meta']['epoch'] == reached + 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason='repairs the launcher on machines without a GPU')
+@pytest.mark.parametrize('tools', [TOOLS, THEIRS], ids=['ours', 'mmaction2'])
+def test_pytorch_launcher_without_gpu(config, tmp_path, tools):
+    done = subprocess.run(
+        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', tools / 'train.py',
+         config, '--launcher', 'pytorch', '--work-dir', tmp_path, '--seed', '3'],
+        capture_output=True, text=True, env=dict(os.environ, OMP_NUM_THREADS='1'))
+    assert done.returncode == 0, done.stderr
+    assert len(losses(tmp_path / 'epoch_2.pth')) == 2  # two ranks share the four batches
+
+
+def merged(monkeypatch, tool, config, *args):
+    """The config after the options of a tool were written into it."""
+    monkeypatch.setattr(sys, 'argv', [str(tool), str(config), *map(str, args)])
+    module = runpy.run_path(str(tool))
+    cfg = Config.fromfile(config)
+    module['merge_args'](cfg, module['parse_args']())
+    return cfg
+
+
+def test_train_options_reach_the_config(monkeypatch, config):
+    cfg = merged(monkeypatch, TOOLS / 'train.py', config, '--no-validate', '--auto-scale-lr', '--seed', 7,
+                 '--diff-rank-seed', '--deterministic', '--resume', 'a.pth', '--launcher', 'slurm',
+                 '--cfg-options', 'model.neck.num_neurons=5', 'train_dataloader.batch_size=2')
+    assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
+    assert cfg.auto_scale_lr == dict(base_batch_size=4, enable=True)
+    assert cfg.randomness == dict(seed=7, diff_rank_seed=True, deterministic=True)
+    assert (cfg.resume, cfg.load_from, cfg.launcher) == (True, 'a.pth', 'slurm')
+    assert (cfg.model.neck.num_neurons, cfg.train_dataloader.batch_size) == (5, 2)
+    assert cfg.work_dir == os.path.join('work_dirs', 'tiny')
+
+
+def test_seed_of_the_config_stays_without_the_option(monkeypatch, config):
+    cfg = merged(monkeypatch, TOOLS / 'train.py', config, '--deterministic', '--cfg-options',
+                 'randomness.seed=5')
+    assert cfg.randomness == dict(seed=5, deterministic=True)
+
+
+def test_amp_switches_each_wrapper_its_own_way(monkeypatch):
+    tool = runpy.run_path(str(TOOLS / 'train.py'))
+    cfg = Config(dict(optim_wrapper=dict(type='UDLOptimWrapper')))
+    tool['enable_amp'](cfg)
+    assert cfg.optim_wrapper == dict(type='UDLOptimWrapper', amp=dict(dtype='bfloat16'))
+
+    monkeypatch.setitem(tool['enable_amp'].__globals__, 'get_device', lambda: 'cuda')
+    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD'))))
+    tool['enable_amp'](cfg)
+    assert cfg.optim_wrapper == dict(optimizer=dict(type='SGD'), type='AmpOptimWrapper', loss_scale='dynamic')
+
+
+def test_test_options_reach_the_config(monkeypatch, config):
+    cfg = merged(monkeypatch, TOOLS / 'test.py', config, 'a.pth', '--show-dir', 'drawn', '--interval', 3,
+                 '--wait-time', 0.5, '--dump', 'p.pkl', '--work-dir', 'w')
+    assert cfg.default_hooks.visualization == dict(type='ViewVisualizationHook', enable=True,
+                                                   show=False, out_dir='drawn', interval=3, wait_time=0.5)
+    assert [metric['type'] for metric in cfg.test_evaluator] == ['AccMetric', 'DumpResults']
+    assert (cfg.load_from, cfg.work_dir) == ('a.pth', 'w')
+
+
+def test_show_dir_gets_the_frames_of_every_nth_clip(monkeypatch, config, trained, tmp_path):
+    assert run(monkeypatch, TOOLS / 'test.py', config, trained / 'epoch_2.pth', '--show-dir', tmp_path / 'drawn',
+               '--work-dir', tmp_path, '--interval', 4) == 0
+    frames = sorted(path.relative_to(tmp_path / 'drawn') for path in (tmp_path / 'drawn').rglob('*.*g'))
+    assert {path.parts[0] for path in frames} == {'0_0', '4_0'}
+    assert len(frames) == 2 * 4
+
+
+TRAIN, TEST = 'train.py', 'test.py'
+
+
+@pytest.mark.parametrize(('tool', 'args', 'message'), [
+    (TRAIN, ['nowhere.py'], 'config nowhere.py: no such file'),
+    (TRAIN, ['{broken}'], 'broken.py: '),
+    (TRAIN, ['{config}', '--resume', 'gone.pth'], '--resume gone.pth: no such file'),
+    (TRAIN, ['{config}', '--cfg-options', 'lr'], "'lr' is not of the form KEY=VALUE"),
+    (TRAIN, ['{config}', '--cfg-options', 'model.neck.num_neurons=0'], 'num_neurons'),
+    (TRAIN, ['{config}', '--cfg-options', 'model.neck.type=DSTSNek'], 'DSTSNek is not in the'),
+    (TRAIN, ['{config}', '--cfg-options', 'train_dataloader.dataset.data_root=some/toygym'],
+     'make_toygym.py --out some/toygym'),
+    (TRAIN, ['{config}', '--cfg-options', 'train_dataloader.dataset.ann_file=gone.txt'],
+     'gone.txt does not exist'),
+    (TRAIN, ['{config}', '--auto-scale-lr', '--cfg-options', 'work_dir=w'], None),
+    (TRAIN, ['{config}', '--seed', 'x'], "argument --seed: invalid int value: 'x'"),
+    (TEST, ['{config}', 'gone.pth'], 'checkpoint gone.pth: no such file'),
+    (TEST, ['{config}', 'gone.pth', '--dump', 'p.json'], "argument --dump: 'p.json' must end in .pkl"),
+    (TEST, ['{config}', 'gone.pth', '--interval', '0'], 'argument --interval: 0 is not'),
+])
+def test_what_the_user_can_mend_is_said_plainly(monkeypatch, capfd, config, tmp_path, tool, args, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'broken.py').write_text('model = dict(\n')
+    if message is None:  # a config without the setting that the option needs
+        text = config.read_text().replace('auto_scale_lr = dict(base_batch_size=4)', '')
+        (tmp_path / 'tiny.py').write_text(text)
+        config, message = tmp_path / 'tiny.py', '--auto-scale-lr: config'
+    args = [arg.format(config=config, broken='broken.py') for arg in args]
+    assert run(monkeypatch, TOOLS / tool, *args) == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert 'Traceback' not in error
