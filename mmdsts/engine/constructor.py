@@ -70,9 +70,15 @@ class UDLOptimWrapperConstructor:
                       logger='current')
             with _hidden(model, holders):
                 optimizer = base(model).optimizer
-            parameters = [p for name in holders for p in getattr(model, name).parameters() if p.requires_grad]
-            optimizer.add_param_group(dict(params=[p for p in parameters if p.dim() > 1]))
-            optimizer.add_param_group(dict(params=[p for p in parameters if p.dim() <= 1], weight_decay=0.0))
+            named = 'param_names' in optimizer.param_groups[0]
+            for vectors, extra in ((False, {}), (True, dict(weight_decay=0.0))):
+                entries = [(f'{holder}.{name}', p) for holder in holders
+                           for name, p in getattr(model, holder).named_parameters()
+                           if p.requires_grad and (p.dim() <= 1) == vectors]
+                names, parameters = map(list, zip(*entries)) if entries else ([], [])
+                # torch wants names in all groups or in none, and some constructors of MMAction2 give them.
+                extra = dict(extra, params=parameters, **(dict(param_names=names) if named else {}))
+                optimizer.add_param_group(extra)
             return optimizer
 
 

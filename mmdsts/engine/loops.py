@@ -128,9 +128,6 @@ class UDLIterBasedTrainLoop(_UDLTrainLoop, IterBasedTrainLoop):
 
     def run_iter(self, data_batch: tuple[Any, Any]) -> None:
         """One UDL iteration on a pair of batches."""
-        if self._resumed is not None:
-            self._resumed['now'].restore()
-            self._resumed = None
         self._train_on(self._iter, *data_batch)
 
     def _pairs(self) -> Iterator[tuple[Any, Any]]:
@@ -141,6 +138,10 @@ class UDLIterBasedTrainLoop(_UDLTrainLoop, IterBasedTrainLoop):
         for pair in pairs:
             self._given += 1
             yield pair
+            if self._resumed is not None and self._given == self._start:
+                # All that was trained on has been loaded again: from here on as if the run had never stopped.
+                self._resumed['now'].restore()
+                self._resumed = None
 
     def _before_fetch(self, kind: str) -> None:
         if self._resumed is not None and self._given < self._start and kind in self._resumed['fetch']:

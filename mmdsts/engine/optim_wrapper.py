@@ -4,7 +4,8 @@ from __future__ import annotations
 import logging
 import math
 from contextlib import contextmanager, nullcontext
-from typing import Any, ContextManager, Iterator
+from functools import partial
+from typing import Any, Iterator
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
@@ -12,7 +13,6 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
-from mmengine.runner.amp import autocast
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -20,7 +20,7 @@ from .backbone_tape import BackboneTape
 from .constructor import DOWNSTREAM, GROUP, UPSTREAM
 from .hypergradient import meta_gradient, simulated_step
 from .inner_scale import InnerScale
-from .model_loss import HeldoutLoss, TrainLoss, bare, run_forward, without
+from .model_loss import HeldoutLoss, TrainLoss, bare, mixed_precision, run_forward, without
 from .options import UDLOptions
 from .random_state import preserve_random_state
 from .step_log import StepLog
@@ -82,6 +82,10 @@ class UDLOptimWrapper(OptimWrapper):
         self.skipped = 0
         self._bound: nn.Module | None = None
         self._step_numbers: dict[str, float] = {}
+        if self.cast_dtype is not None and self.options.method == 'finite_difference':
+            print_log("udl.method='finite_difference' in mixed precision: rounding is of the size of the "
+                      "differences, so the upstream gradient is rough; 'exact' does not have this problem",
+                      logger='current', level=logging.WARNING)
         held = {group.get(GROUP) for group in optimizer.param_groups}
         if held != {UPSTREAM, DOWNSTREAM}:
             raise ValueError(
@@ -129,14 +133,15 @@ class UDLOptimWrapper(OptimWrapper):
         """Simulated and meta step."""
         options, upstream, downstream = self.options, self._upstream, self._inner_downstream
         constant = options.scope == 'neck'
-        train_loss = TrainLoss(model, batch, self._autocast, tape, constant)
+        autocast = partial(mixed_precision, model, self.cast_dtype)
+        train_loss = TrainLoss(model, batch, autocast, tape, constant)
         common = dict(method=options.method, loss_scale=self.inner_scale.value, reduce=_joined())
         with log.measure('simulated'):
             step = simulated_step(train_loss, upstream, downstream, self._inner_rates(),
                                   retain_graph=tape is not None and not constant, **common)
         with log.measure('meta'):
             heldout_batch = model.data_preprocessor(heldout_data, True)
-            heldout_loss = HeldoutLoss(model, heldout_batch, self._autocast, tape, constant)
+            heldout_loss = HeldoutLoss(model, heldout_batch, autocast, tape, constant)
             meta = meta_gradient(step, train_loss, heldout_loss,
                                  direct_term=options.direct_term, fd_epsilon=options.fd_epsilon, **common)
             losses = dict(loss=step.loss, heldout_loss=meta.heldout_loss)
@@ -302,11 +307,8 @@ class UDLOptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Mixed precision, and no gradient synchronisation inside an accumulation window."""
-        with super().optim_context(model), self._autocast():
+        with super().optim_context(model), mixed_precision(bare(model), self.cast_dtype):
             yield
-
-    def _autocast(self) -> ContextManager:
-        return nullcontext() if self.cast_dtype is None else autocast(dtype=self.cast_dtype)
 
     @contextmanager
     def _groups(self, which: str) -> Iterator[None]:
