@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmdsts.datasets.finegym import read_elements
+from mmdsts.datasets.finegym_clips import cut_clip, find_video, read_windows, take_stock, write_available
+
+from .shared_data import real_list
+
+ROOT = Path(__file__).parents[2]
+FIXTURE = ROOT / 'tests' / 'fixtures' / 'finegym' / 'train_v1.1.txt'
+CLIPS = [line.split()[0] for line in FIXTURE.read_text().splitlines()]
+INFO = {
+    'vaultVideo1': {'E_000010_000042': {'event': 1, 'timestamps': [[10.5, 42.25]], 'segments': {
+        'A_0003_0005': {'stages': 3, 'timestamps': [[3.0, 3.5], [3.5, 4.0], [4.0, 5.75]]},
+        'A_0007_0007': {'stages': 1, 'timestamps': [[7.25, 7.75]]}}}},
+    'beam_video-': {'E_000300_000390': {'event': 2, 'timestamps': [[300.0, 390.0]], 'segments': None}},
+}
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A download: lists, and two of five clips."""
+    (tmp_path / 'annotations').mkdir()
+    (tmp_path / 'annotations' / 'gym99_train_element_v1.1.txt').write_text(FIXTURE.read_text())
+    (tmp_path / 'clips').mkdir()
+    (tmp_path / 'clips' / f'{CLIPS[0]}.mp4').write_bytes(b'')
+    for clip in CLIPS[2:4]:
+        (tmp_path / 'clips' / f'{clip}.mp4').write_bytes(b'a video')
+    (tmp_path / 'info.json').write_text(json.dumps(INFO))
+    return tmp_path
+
+
+@pytest.fixture
+def ffmpeg(tmp_path, monkeypatch):
+    """Stands for ffmpeg: writes its arguments into the last one, and fails for a video named bad."""
+    folder = tmp_path / 'bin'
+    folder.mkdir()
+    program = folder / 'ffmpeg'
+    program.write_text('#!/bin/sh\nfor last; do :; done\necho "$@" > "$last"\n'
+                       'case "$*" in *bad*) echo no such stream >&2; exit 1;; esac\n')
+    program.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{folder}{os.pathsep}{os.environ["PATH"]}')
+
+
+def test_stock(root):
+    stock = take_stock(str(root / 'annotations' / 'gym99_train_element_v1.1.txt'), str(root / 'clips'))
+    assert [clip for clip, _ in stock.present] == CLIPS[2:4]
+    assert [clip for clip, _ in stock.missing] == [CLIPS[0], CLIPS[1], CLIPS[4]]  # the first is an empty file
+    assert (stock.version, stock.classes, dict(stock.clips_of_class)) == ('v1.1', 4, {2: 1, 3: 1})
+    nothing = take_stock(stock.ann_file, str(root / 'clips'), readable=lambda path: False)
+    assert not nothing.present
+    path = write_available(stock)
+    assert Path(path).name == 'gym99_train_element_v1.1_available.txt'
+    assert read_elements(path) == stock.present
+
+
+def test_windows_are_in_seconds_of_the_video(root):
+    assert read_windows(str(root / 'info.json')) == {
+        'vaultVideo1_E_000010_000042_A_0003_0005': (13.5, 16.25),
+        'vaultVideo1_E_000010_000042_A_0007_0007': (17.75, 18.25)}
+    event = dict(INFO['vaultVideo1']['E_000010_000042'], timestamps=[[21., 84.]])
+    doubled = {'vaultVideo1': {'E_000010_000042': event}}
+    (root / 'info.json').write_text(json.dumps(doubled))
+    assert read_windows(str(root / 'info.json')) == {}  # times of twice the seconds in the names are not trusted
+    (root / 'info.json').write_text('{"vaultVideo1": [1, 2]}')
+    with pytest.raises(ValueError, match=r'info\.json: found another form'):
+        read_windows(str(root / 'info.json'))
+    with pytest.raises(FileNotFoundError, match=r'none\.json is not there'):
+        read_windows('none.json')
+
+
+def test_videos_are_found_by_the_id_with_any_usual_ending(tmp_path):
+    assert find_video(str(tmp_path), CLIPS[0]) is None
+    (tmp_path / 'vaultVideo1.webm').write_bytes(b'a video')
+    assert find_video(str(tmp_path), CLIPS[0]) == str(tmp_path / 'vaultVideo1.webm')
+
+
+def test_cutting(tmp_path, ffmpeg):
+    out = tmp_path / 'clip.mp4'
+    cut_clip('video.mkv', (13.5, 16.25), str(out))
+    arguments = out.read_text()
+    assert '-ss 13.500 -i video.mkv -t 2.750' in arguments
+    out.unlink()
+    with pytest.raises(RuntimeError, match=r'1\.000 to 2\.000 s out of bad\.mkv: no such stream'):
+        cut_clip('bad.mkv', (1, 2), str(out))
+    assert [path.name for path in tmp_path.iterdir()] == ['bin']  # nothing half-made is left
+
+
+def test_without_ffmpeg(tmp_path, monkeypatch):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(FileNotFoundError, match='ffmpeg is not installed'):
+        cut_clip('video.mkv', (1, 2), str(tmp_path / 'clip.mp4'))
+
+
+def tool(monkeypatch, *args):
+    monkeypatch.setattr(sys, 'argv', ['prepare_finegym.py', *map(str, args)])
+    monkeypatch.setenv('COLUMNS', '160')
+    runpy.run_path(str(ROOT / 'tools' / 'data' / 'prepare_finegym.py'), run_name='__main__')
+
+
+def test_tool_checks_and_writes(root, monkeypatch, capsys):
+    tool(monkeypatch, '--root', root, '--write')
+    out = capsys.readouterr().out
+    row = next(line for line in out.splitlines() if line.startswith('│ gym99_train'))
+    assert [cell.strip() for cell in row.strip('│').split('│')] == [
+        'gym99_train_element_v1.1.txt', 'v1.1', '2', '5', '2', '4', '0']
+    assert 'gym99_train_element_v1.1_available.txt' in out
+    assert len(read_elements(str(root / 'annotations' / 'gym99_train_element_v1.1_available.txt'))) == 2
+    tool(monkeypatch, '--root', root, '--open')  # the written list is not taken for an official one
+    assert capsys.readouterr().out.count('│ gym99_train') == 1
+
+
+def test_tool_cuts_what_it_can(root, monkeypatch, capsys, ffmpeg):
+    (root / 'videos').mkdir()
+    (root / 'videos' / 'vaultVideo1.mp4').write_bytes(b'a long video')
+    tool(monkeypatch, '--root', root, '--videos', root / 'videos', '--info', root / 'info.json')
+    out = capsys.readouterr().out
+    assert '3 clips are missing; 1 have no downloaded video, 1 no time in' in out
+    assert 'cutting 2' in out
+    assert '-ss 17.750' in (root / 'clips' / f'{CLIPS[1]}.mp4').read_text()
+    assert (root / 'clips' / f'{CLIPS[0]}.mp4').stat().st_size > 0  # the empty file was replaced
+
+
+def test_tool_without_lists(tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        tool(monkeypatch, '--root', tmp_path)
+    assert 'has no list gym*_element*.txt' in capsys.readouterr().err
+
+
+def test_real_temporal_annotation():
+    windows = read_windows(real_list('finegym', 'derived_annotation_info_subset_from_spot.json'))
+    elements = dict(read_elements(real_list('finegym', 'gym99_val_element.txt')))
+    common = sorted(windows.keys() & elements.keys())
+    assert len(common) > 1000  # of these lists 3,666 are in both, and 231 have times that contradict their names
+    for clip in common:
+        start, end = windows[clip]
+        event, first, last = int(clip[14:20]), int(clip[30:34]), int(clip[35:39])
+        # Names hold whole seconds, of the video and of the event.
+        assert 0 <= start - event - first < 2
+        assert 0 <= end - event - last < 2
+        assert start < end

@@ -1,0 +1,104 @@
+"""Check a FineGym download, write lists of the clips that are there, cut clips from downloaded videos.
+
+Expects ``ROOT/annotations/gym*_element*.txt`` and ``ROOT/clips``. With ``--videos`` and ``--info``, clips that are
+missing are first cut from the videos (named by YouTube id) at the times of FineGym's temporal annotation.
+"""
+
+from __future__ import annotations
+
+import argparse
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import mmdsts  # noqa: F401  its repairs come before any other import of MMAction2
+from mmdsts import cli
+from mmdsts.analysis.demo import check_video
+from mmdsts.datasets.finegym_clips import Stock, cut_clip, find_video, read_windows, take_stock, write_available
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description='Check and complete a FineGym download')
+    parser.add_argument('--root', default='data/finegym',
+                        help='folder of annotations/ and clips/; default: %(default)s')
+    parser.add_argument('--open', action='store_true', help='also open each clip: one that cannot be read is missing')
+    parser.add_argument('--write', action='store_true', help='write NAME_available.txt beside each list')
+    parser.add_argument('--videos', help='folder of downloaded videos to cut missing clips from')
+    parser.add_argument('--info', help='temporal annotation, finegym_annotation_info_v1.1.json; needed to cut')
+    parser.add_argument('--jobs', type=int, default=4, help='clips to cut at the same time; default: %(default)s')
+    args = parser.parse_args()
+    if bool(args.videos) != bool(args.info):
+        parser.error('--videos and --info go together')
+    return args
+
+
+def is_readable(path: str) -> bool:
+    """Whether a first frame can be read."""
+    try:
+        check_video(path)
+    except cli.UsageError:
+        return False
+    return True
+
+
+def cut_missing(stocks: list[Stock], args: argparse.Namespace) -> None:
+    """Cut what is missing in any list and can be cut."""
+    windows = read_windows(args.info)
+    if not Path(args.videos).is_dir():
+        raise cli.UsageError(f'--videos {args.videos}: no such folder')
+    clips = Path(args.root, 'clips')
+    clips.mkdir(parents=True, exist_ok=True)
+    missing = sorted({clip for stock in stocks for clip, _ in stock.missing})
+    jobs = [(clip, find_video(args.videos, clip)) for clip in missing]
+    ready = [(clip, video) for clip, video in jobs if video is not None and clip in windows]
+    without_time = sum(clip not in windows for clip in missing)
+    print(f'{len(missing)} clips are missing; {sum(video is None for _, video in jobs)} have no downloaded video, '
+          f'{without_time} no time in {args.info}; cutting {len(ready)}')
+
+    def cut(job: tuple[str, str]) -> str | None:
+        clip, video = job
+        try:
+            cut_clip(video, windows[clip], str(clips / f'{clip}.mp4'))
+        except RuntimeError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        failures = [text for text in track(pool.map(cut, ready), 'cutting', total=len(ready)) if text]
+    if failures:
+        print(f'{len(failures)} clips could not be cut; the first: {failures[0]}')
+
+
+def main() -> None:
+    """Do what the command line says."""
+    args = parse_args()
+    annotations, clips = Path(args.root, 'annotations'), str(Path(args.root, 'clips'))
+    lists = sorted(path for path in annotations.glob('gym*_element*.txt') if not path.stem.endswith('_available'))
+    if not lists:
+        raise cli.UsageError(f'{annotations} has no list gym*_element*.txt; get them from https://sdolivia.github.io/FineGym')
+    readable = is_readable if args.open else None
+    try:
+        stocks = [take_stock(str(path), clips, readable=readable) for path in lists]
+        if args.videos:
+            cut_missing(stocks, args)
+            stocks = [take_stock(str(path), clips, readable=readable) for path in lists]
+    except (ValueError, FileNotFoundError) as error:
+        raise cli.UsageError(str(error)) from error
+
+    table = Table('list', 'version', 'clips there', 'of', 'classes with a clip', 'of', 'fewest in a class')
+    for stock in stocks:
+        counts = stock.clips_of_class
+        fewest = min(counts.values()) if len(counts) == stock.classes else 0
+        table.add_row(Path(stock.ann_file).name, stock.version, str(len(stock.present)),
+                      str(len(stock.present) + len(stock.missing)), str(len(counts)), str(stock.classes), str(fewest))
+    Console().print(table)
+    for stock in stocks if args.write else ():
+        print(f'written: {write_available(stock)}')
+
+
+if __name__ == '__main__':
+    cli.finish(main)
