@@ -89,7 +89,8 @@ def read_windows(info_file: str) -> dict[str, tuple[float, float]]:
 
     Returns:
         Name of a clip (``VIDEO_E_START_END_A_START_END``) to start and end in seconds of the video. Elements whose
-        times contradict the whole seconds in their name (found where a frame rate was misread) are left out, with a log line.
+        times contradict the whole seconds in their name (found where a frame rate was misread) are left out, with a
+        log line.
 
     Raises:
         ValueError: The file has another form.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 import mmdsts  # noqa: F401  its repairs come before any other import of MMAction2
 from mmdsts import cli
@@ -89,7 +89,7 @@ def main() -> None:
     except (ValueError, FileNotFoundError) as error:
         raise cli.UsageError(str(error)) from error
 
-    table = Table('list', 'version', 'clips there', 'of', 'classes with a clip', 'of', 'fewest in a class')
+    table = Table(Column('list', overflow='fold', min_width=20), 'version', 'clips there', 'of', 'classes with a clip', 'of', 'fewest in a class')
     for stock in stocks:
         counts = stock.clips_of_class
         fewest = min(counts.values()) if len(counts) == stock.classes else 0
