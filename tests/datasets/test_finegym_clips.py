@@ -110,7 +110,7 @@ def test_tool_checks_and_writes(root, monkeypatch, capsys):
     out = capsys.readouterr().out
     row = next(line for line in out.splitlines() if line.startswith('│ gym99_train'))
     assert [cell.strip() for cell in row.strip('│').split('│')] == [
-        'gym99_train_element_v1.1.txt', 'v1.1', '2', '5', '2', '4', '0']
+        'gym99_train_element_v1.1.txt', 'v1.1', '2 of 5', '2 of 4', '0']
     assert 'gym99_train_element_v1.1_available.txt' in out
     assert len(read_elements(str(root / 'annotations' / 'gym99_train_element_v1.1_available.txt'))) == 2
     tool(monkeypatch, '--root', root, '--open')  # the written list is not taken for an official one

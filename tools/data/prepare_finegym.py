@@ -89,12 +89,13 @@ def main() -> None:
     except (ValueError, FileNotFoundError) as error:
         raise cli.UsageError(str(error)) from error
 
-    table = Table(Column('list', overflow='fold', min_width=20), 'version', 'clips there', 'of', 'classes with a clip', 'of', 'fewest in a class')
+    table = Table(Column('list', overflow='fold'), 'version', 'clips', 'classes', 'fewest of a class')
     for stock in stocks:
         counts = stock.clips_of_class
         fewest = min(counts.values()) if len(counts) == stock.classes else 0
-        table.add_row(Path(stock.ann_file).name, stock.version, str(len(stock.present)),
-                      str(len(stock.present) + len(stock.missing)), str(len(counts)), str(stock.classes), str(fewest))
+        table.add_row(
+            Path(stock.ann_file).name, stock.version, f'{len(stock.present)} of {len(stock.present) + len(stock.missing)}',
+            f'{len(counts)} of {stock.classes}', str(fewest))
     Console().print(table)
     for stock in stocks if args.write else ():
         print(f'written: {write_available(stock)}')
