@@ -76,16 +76,16 @@ def cut_missing(stocks: list[Stock], args: argparse.Namespace) -> None:
 def main() -> None:
     """Do what the command line says."""
     args = parse_args()
-    annotations, clips = Path(args.root, 'annotations'), str(Path(args.root, 'clips'))
+    annotations, folder = Path(args.root, 'annotations'), str(Path(args.root, 'clips'))
     lists = sorted(path for path in annotations.glob('gym*_element*.txt') if not path.stem.endswith('_available'))
     if not lists:
         raise cli.UsageError(f'{annotations} has no list gym*_element*.txt; get them from https://sdolivia.github.io/FineGym')
     readable = is_readable if args.open else None
     try:
-        stocks = [take_stock(str(path), clips, readable=readable) for path in lists]
+        stocks = [take_stock(str(path), folder, readable=readable) for path in lists]
         if args.videos:
             cut_missing(stocks, args)
-            stocks = [take_stock(str(path), clips, readable=readable) for path in lists]
+            stocks = [take_stock(str(path), folder, readable=readable) for path in lists]
     except (ValueError, FileNotFoundError) as error:
         raise cli.UsageError(str(error)) from error
 
@@ -93,9 +93,9 @@ def main() -> None:
     for stock in stocks:
         counts = stock.clips_of_class
         fewest = min(counts.values()) if len(counts) == stock.classes else 0
-        table.add_row(
-            Path(stock.ann_file).name, stock.version, f'{len(stock.present)} of {len(stock.present) + len(stock.missing)}',
-            f'{len(counts)} of {stock.classes}', str(fewest))
+        clips = f'{len(stock.present)} of {len(stock.present) + len(stock.missing)}'
+        classes = f'{len(counts)} of {stock.classes}'
+        table.add_row(Path(stock.ann_file).name, stock.version, clips, classes, str(fewest))
     Console().print(table)
     for stock in stocks if args.write else ():
         print(f'written: {write_available(stock)}')
