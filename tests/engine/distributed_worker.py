@@ -1,0 +1,83 @@
+"""What each process of the two-process tests runs."""
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from mmengine.registry import init_default_scope
+
+
+def without_noise() -> None:
+    """Decisions of the neck as in training, straight-through gradients and all, but without noise.
+
+    Noise is drawn per process, so that of two halves is not that of the joined batch.
+    """
+    import mmdsts.models.layer as layer
+
+    def straight_through(hard, soft):
+        return hard.to(soft.dtype) + (soft - soft.detach())
+
+    def choose(pulse, temperature=1.0):
+        return straight_through(F.one_hot(pulse.argmax(1), pulse.shape[1]), (pulse / temperature).softmax(1))
+
+    def gate(g, soft_prob=0.0):
+        return straight_through(g > 0, (1.2 * torch.sigmoid(g) - 0.1).clamp(0, 1))
+
+    layer.straight_through_gumbel, layer.sample_gates = choose, gate
+
+
+def train(work_dir, world_size: int, settings: dict, noise: bool = False, float64: bool = True) -> dict:
+    """Train the toy recognizer and return its state; the batch is split over the processes."""
+    from .runs import build_runner, loader
+    from .toy_recognizer import build_recognizer
+
+    torch.set_num_threads(1)
+    init_default_scope('mmaction')
+    settings = dict(settings)
+    stop_after = settings.pop('stop_after', None)
+    if not noise:
+        without_noise()
+    model = build_recognizer(dtype=torch.float64 if float64 else torch.float32, **settings.pop('model'))
+    if world_size > 1:
+        wrapper = dict(type='MMDistributedDataParallel', find_unused_parameters=True)
+        settings.update(launcher='pytorch', cfg=dict(model_wrapper_cfg=wrapper))
+    if stop_after is not None:
+        settings['custom_hooks'] = [dict(type='StopAfter', iters=stop_after)]
+    data = dict(train_dataloader=loader(batch_size=4 // world_size, augment=noise))
+    runner = build_runner(work_dir, model=model, **data, **settings)
+    runner.train_loop_by_epoch = True
+    gradients = []
+
+    from mmdsts.engine import UDLOptimWrapper
+    original = UDLOptimWrapper._step_upstream
+
+    def spy(self, gradient, losses):
+        gradients.append({n: g.clone() for n, g in gradient.items()})
+        return original(self, gradient, losses)
+
+    UDLOptimWrapper._step_upstream = spy
+    try:
+        runner.train()
+    except KeyboardInterrupt:
+        assert stop_after is not None
+    finally:
+        UDLOptimWrapper._step_upstream = original
+    inner = getattr(runner.model, 'module', runner.model)
+    return dict(state={n: v.detach().clone() for n, v in inner.state_dict().items()}, gradients=gradients)
+
+
+def process(rank: int, world_size: int, port: int, work_dir, out: str, runs: list) -> None:
+    """Entry point of ``torch.multiprocessing.spawn``."""
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR='127.0.0.1',
+                      MASTER_PORT=str(port), OMP_NUM_THREADS='1')
+    import mmdsts  # noqa: F401  its repairs come before any other import of MMAction2
+
+    from .test_with_mmengine import StopAfter  # noqa: F401  registers it
+    dist.init_process_group('gloo', rank=rank, world_size=world_size)
+    try:
+        results = [train(work_dir / name, world_size, settings, **options) for name, settings, options in runs]
+        torch.save(results, f'{out}.{rank}')
+    finally:
+        dist.destroy_process_group()
