@@ -78,6 +78,7 @@ test_dataloader = dict(
         pipeline=test_pipeline,
         test_mode=True))
 
+# V2 uses 47 of the 48 labels. AccMetric's mean also takes in a class that has no clip, at 0, if it is ever predicted.
 val_evaluator = dict(
     type='AccMetric',
     metric_list=('top_k_accuracy', 'mean_class_accuracy'),
