@@ -110,8 +110,14 @@ def generate(out: str | Path, spec: ToyGymSpec, workers: int = 2, overwrite: boo
     if workers == 1:
         track_progress(_write_clips, jobs)
     else:
-        # the workers leave Ctrl-C to this process, which then stops them
-        track_parallel_progress(_write_clips, jobs, workers, initializer=_start_worker, initargs=())
+        # One OpenCV thread a worker, set here: a forked process that sets it waits forever for the threads that
+        # only its parent has. The workers leave Ctrl-C to this process, which then stops them.
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            track_parallel_progress(_write_clips, jobs, workers, initializer=_start_worker, initargs=())
+        finally:
+            cv2.setNumThreads(threads)
     for split, lines in lists.items():
         (partial / f'toygym_{split}.txt').write_text('\n'.join(lines) + '\n')
     (partial / 'toygym_categories.txt').write_text(''.join(
@@ -165,7 +171,6 @@ def _plan(spec: ToyGymSpec) -> tuple[list[tuple], dict]:
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
 
 
 def _write_clips(job: tuple) -> None:
