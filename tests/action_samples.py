@@ -1,4 +1,5 @@
 """ActionDataSample under the names of MMAction2 1.0 (``gt_labels``) and of later ones (``gt_label``)."""
+
 from __future__ import annotations
 
 from mmaction.structures import ActionDataSample

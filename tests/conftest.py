@@ -1,4 +1,5 @@
 """Shared by all tests."""
+
 import mmdsts  # noqa: F401, I001  its repairs come before any other import of MMAction2
 
 import pytest

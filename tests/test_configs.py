@@ -1,4 +1,5 @@
 """Every config trains and tests on small made-up videos, at a reduced size and without pretrained weights."""
+
 from __future__ import annotations
 
 import copy
@@ -30,7 +31,10 @@ def videos(tmp_path_factory):
     for i in range(CLIPS):
         writer = cv2.VideoWriter(
             str(folder / f'madeUpVid{i:02d}_E_000000_000009_A_0000_0001.mp4'),
-            cv2.VideoWriter_fourcc(*'mp4v'), 25, (64, 64))
+            cv2.VideoWriter_fourcc(*'mp4v'),
+            25,
+            (64, 64),
+        )
         for _ in range(20):
             writer.write(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
         writer.release()
@@ -42,13 +46,13 @@ def write_lists(folder, videos, kind, num_classes):
     names = sorted(path.stem for path in videos.glob('*.mp4'))
     files = {key: folder / key for key in ('ann_file', 'categories_file', 'sets_file', 'vocabulary_file')}
     if kind == 'Diving48Dataset':
-        entries = [dict(vid_name=name, label=i, start_frame=0, end_frame=9)
-                   for i, name in enumerate(names)]
+        entries = [dict(vid_name=name, label=i, start_frame=0, end_frame=9) for i, name in enumerate(names)]
         files['ann_file'].write_text(json.dumps(entries))
     else:
         files['ann_file'].write_text('\n'.join(f'{name} {i}' for i, name in enumerate(names)))
     files['categories_file'].write_text(
-        '\n'.join(f'Clabel: {i}; set: 1; Glabel: {i}; element {i}' for i in range(num_classes)))
+        '\n'.join(f'Clabel: {i}; set: 1; Glabel: {i}; element {i}' for i in range(num_classes))
+    )
     files['sets_file'].write_text('set: 1; all')
     files['vocabulary_file'].write_text(json.dumps([['Back', f'{i}som', 'No', 'TUCK'] for i in range(48)]))
     return files
@@ -100,8 +104,9 @@ def test_config_trains_and_tests(path, videos, tmp_path):
     before = {name: value.clone() for name, value in runner.model.named_parameters()}
     runner.model.init_weights = lambda: None  # so that what changes from here on is training
     runner.train()
-    changed = {name.split('.')[0] for name, value in runner.model.named_parameters()
-               if not torch.equal(value, before[name])}
+    changed = {
+        name.split('.')[0] for name, value in runner.model.named_parameters() if not torch.equal(value, before[name])
+    }
     assert changed == {name for name in ('backbone', 'neck', 'cls_head') if name in cfg.model}
     assert runner.iter == CLIPS // 2
     assert runner.param_schedulers  # at their full length, of which one epoch was run
@@ -133,8 +138,10 @@ def test_pretrained_weights_are_published_ones_that_fit(path):
     assert f'Weights: {cfg.load_from}\n' in metafile.read_text()
     theirs = Config.fromfile(str(config)).model.backbone
     with torch.device('meta'):  # shapes only
-        shapes = [{name: value.shape for name, value in MODELS.build(backbone).state_dict().items()}
-                  for backbone in (cfg.model.backbone, theirs)]
+        shapes = [
+            {name: value.shape for name, value in MODELS.build(backbone).state_dict().items()}
+            for backbone in (cfg.model.backbone, theirs)
+        ]
     assert shapes[0] == shapes[1]
 
 

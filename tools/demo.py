@@ -21,15 +21,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('video', help='video file')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file or address')
-    parser.add_argument('--label', metavar='FILE', help='names of the classes: one a line, categories of FineGym '
-                        'or vocabulary of Diving48; default: those of the checkpoint or of the dataset')
-    parser.add_argument('--out', metavar='FILE',
-                        help='draw the prediction below the frames: .mp4, .gif, .png or .jpg')
+    parser.add_argument(
+        '--label',
+        metavar='FILE',
+        help='names of the classes: one a line, categories of FineGym '
+        'or vocabulary of Diving48; default: those of the checkpoint or of the dataset',
+    )
+    parser.add_argument('--out', metavar='FILE', help='draw the prediction below the frames: .mp4, .gif, .png or .jpg')
     parser.add_argument('--topk', type=int, default=5, help='how many classes to print')
-    parser.add_argument('--device', default='cuda:0' if torch.cuda.is_available() else 'cpu',
-                        help='where to run; default: %(default)s')
-    parser.add_argument('--cfg-options', nargs='+', action=cli.CfgOptions, metavar='KEY=VALUE',
-                        help='change the config')
+    parser.add_argument(
+        '--device', default='cuda:0' if torch.cuda.is_available() else 'cpu', help='where to run; default: %(default)s'
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=cli.CfgOptions, metavar='KEY=VALUE', help='change the config'
+    )
     args = parser.parse_args()
     if args.topk < 1:
         parser.error(f'argument --topk: {args.topk} is no positive number')

@@ -85,9 +85,7 @@ def class_names(model: nn.Module, label_file: str | None = None) -> list[str]:
     if label_file is not None:
         names = _read_names(label_file)
         if len(names) != num_classes:
-            raise UsageError(
-                f'--label {label_file} has {len(names)} names, but the model has {num_classes} classes'
-            )
+            raise UsageError(f'--label {label_file} has {len(names)} names, but the model has {num_classes} classes')
         return names
     for names in (model.dataset_meta.get('classes'), _names_of_dataset(model.cfg)):
         if names and len(names) == num_classes:
@@ -157,8 +155,7 @@ def describe(prediction: Prediction) -> str:
     if prediction.active is None:
         lines.append('The model has no DSTS neck.')
     else:
-        lines += [f'layer {layer}: {describe_layer(active)}'
-                  for layer, active in enumerate(prediction.active.tolist())]
+        lines += [f'layer {layer}: {describe_layer(active)}' for layer, active in enumerate(prediction.active.tolist())]
     return '\n'.join(lines)
 
 

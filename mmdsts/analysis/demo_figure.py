@@ -83,9 +83,7 @@ def draw_panel(prediction: Prediction, width: int = _WIDTH) -> np.ndarray:
     bars.set_title('class probabilities', fontsize=8)
     if layers:
         rows = [np.bincount(row, minlength=prediction.num_neurons) for row in prediction.active.numpy()]
-        neurons.imshow(
-            np.stack(rows) / prediction.active.shape[1], vmin=0, vmax=1, cmap='Greens', aspect='auto'
-        )
+        neurons.imshow(np.stack(rows) / prediction.active.shape[1], vmin=0, vmax=1, cmap='Greens', aspect='auto')
         neurons.set(xticks=range(prediction.num_neurons), yticks=range(layers))
         neurons.tick_params(labelsize=6, length=0)
         neurons.set_xlabel('neuron', fontsize=6)

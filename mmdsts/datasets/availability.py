@@ -1,4 +1,5 @@
 """Which clips of an annotation list are there: a download of FineGym or Diving48 is rarely complete."""
+
 from __future__ import annotations
 
 import logging
@@ -13,11 +14,9 @@ MISSING = ('error', 'skip')
 _NAMES = 3  # names printed of what is missing
 
 
-def select_available(data_list: list[dict],
-                     directory: str,
-                     missing: str,
-                     source: str,
-                     classes: list[str] | None = None) -> list[dict]:
+def select_available(
+    data_list: list[dict], directory: str, missing: str, source: str, classes: list[str] | None = None
+) -> list[dict]:
     """The clips whose file is there, with a log line that says how many of how many clips and classes are
     left.
 
@@ -37,8 +36,10 @@ def select_available(data_list: list[dict],
         FileNotFoundError: The directory is not there, or no clip is, or with ``missing='error'`` one is not.
     """
     if not osp.isdir(directory):
-        raise FileNotFoundError(f'{source}: the folder of the clips, {directory!r}, is not there; set '
-                                'data_prefix=dict(video=...) to it (and data_root, if that is used)')
+        raise FileNotFoundError(
+            f'{source}: the folder of the clips, {directory!r}, is not there; set '
+            'data_prefix=dict(video=...) to it (and data_root, if that is used)'
+        )
     with os.scandir(directory) as entries:
         sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
     present = [clip for clip in data_list if sizes.get(osp.basename(clip['filename']))]
@@ -51,8 +52,10 @@ def select_available(data_list: list[dict],
     if not present:
         raise FileNotFoundError(f'{source}: {share} ({names}), that is all; check data_prefix and suffix')
     if missing == 'error':
-        raise FileNotFoundError(f"{source}: {share} ({names}); complete the download, or set missing='skip' "
-                                f'to use the {len(present)} that are there')
+        raise FileNotFoundError(
+            f"{source}: {share} ({names}); complete the download, or set missing='skip' "
+            f'to use the {len(present)} that are there'
+        )
 
     all_labels, labels = {clip['label'] for clip in data_list}, {clip['label'] for clip in present}
     lost = sorted(all_labels - labels)
@@ -62,7 +65,8 @@ def select_available(data_list: list[dict],
         ' classes' + (f' (without a clip: {lost_names})' if lost else '') + '. Results on a part of the '
         'clips are not comparable with results on all.',
         logger='current',
-        level=logging.WARNING)
+        level=logging.WARNING,
+    )
     return present
 
 
@@ -83,8 +87,10 @@ def drop_repeats(data_list: list[dict], source: str) -> list[dict]:
     for clip in data_list:
         known = first.setdefault(clip['filename'], clip)
         if known['label'] != clip['label']:
-            raise ValueError(f'{source}: {osp.basename(clip["filename"])!r} has label {known["label"]} and, '
-                             f'further down, {clip["label"]}; a clip has one label: remove one of the two')
+            raise ValueError(
+                f'{source}: {osp.basename(clip["filename"])!r} has label {known["label"]} and, '
+                f'further down, {clip["label"]}; a clip has one label: remove one of the two'
+            )
     repeats = len(data_list) - len(first)
     if repeats:
         print_log(f'{source}: {repeats} lines repeat a clip and are left out', 'current', logging.WARNING)

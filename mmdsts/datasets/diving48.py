@@ -1,4 +1,5 @@
 """Diving48's annotation lists as an MMAction2 dataset (METHOD 6)."""
+
 from __future__ import annotations
 
 import logging
@@ -36,8 +37,10 @@ def read_vocabulary(path: str) -> list[str]:
         raise ValueError(f'{path}: found {found}, expected a list of {NUM_CLASSES} dives')
     for index, dive in enumerate(dives):
         if not isinstance(dive, list) or len(dive) != 4 or not all(isinstance(word, str) for word in dive):
-            raise ValueError(f'{path}, entry {index}: found {dive!r}, expected four words such as '
-                             "['Back', '15som', '05Twis', 'FREE']")
+            raise ValueError(
+                f'{path}, entry {index}: found {dive!r}, expected four words such as '
+                "['Back', '15som', '05Twis', 'FREE']"
+            )
     return [', '.join(dive) for dive in dives]
 
 
@@ -79,16 +82,18 @@ class Diving48Dataset(VideoDataset):
 
     METAINFO = dict(dataset_type='Diving48')
 
-    def __init__(self,
-                 ann_file: str,
-                 pipeline: list,
-                 data_prefix: dict = dict(video=''),  # noqa: B006
-                 vocabulary_file: str | None = None,
-                 suffix: str = '.mp4',
-                 missing: str = 'error',
-                 metainfo: dict | None = None,
-                 data_root: str = '',
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        ann_file: str,
+        pipeline: list,
+        data_prefix: dict = dict(video=''),
+        vocabulary_file: str | None = None,
+        suffix: str = '.mp4',
+        missing: str = 'error',
+        metainfo: dict | None = None,
+        data_root: str = '',
+        **kwargs: Any,
+    ) -> None:
         self.suffix = suffix
         self.missing = check_missing(missing)
         metainfo = dict(metainfo or {})
@@ -97,8 +102,7 @@ class Diving48Dataset(VideoDataset):
                 vocabulary_file = join_path(data_root, vocabulary_file)
             metainfo.update(classes=read_vocabulary(vocabulary_file))
         kwargs.setdefault('num_classes', NUM_CLASSES)
-        super().__init__(ann_file, pipeline, data_prefix=data_prefix, metainfo=metainfo, data_root=data_root,
-        **kwargs)
+        super().__init__(ann_file, pipeline, data_prefix=data_prefix, metainfo=metainfo, data_root=data_root, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Clips as ``dict(filename, label, start_frame, end_frame)``; see the class for the errors."""
@@ -110,28 +114,41 @@ class Diving48Dataset(VideoDataset):
         source = f'{type(self).__name__} {osp.basename(self.ann_file)}'
         directory = self.data_prefix['video'] or '.'
         data_list = [self._clip(index, entry, directory) for index, entry in enumerate(entries)]
-        print_log(f'{source}: version {version}, {len(data_list)} clips of '
-                  f'{len({clip["label"] for clip in data_list})} classes', logger='current')
+        print_log(
+            f'{source}: version {version}, {len(data_list)} clips of '
+            f'{len({clip["label"] for clip in data_list})} classes',
+            logger='current',
+        )
         if version == 'V1':
-            print_log(f'{source}: labels of V1 are known to be wrong, V2 corrects them; use V2',
-                      logger='current', level=logging.WARNING)
+            print_log(
+                f'{source}: labels of V1 are known to be wrong, V2 corrects them; use V2',
+                logger='current',
+                level=logging.WARNING,
+            )
         data_list = drop_repeats(data_list, source)
         return select_available(data_list, directory, self.missing, source, self._metainfo.get('classes'))
 
     def _clip(self, index: int, entry: dict, directory: str) -> dict:
         """One entry of the list, checked."""
         types = dict(vid_name=str, label=int, start_frame=int, end_frame=int)
-        if not isinstance(entry, dict) or not all(isinstance(entry.get(key), kind) for key, kind in
-        types.items()):
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(key), kind) for key, kind in types.items()):
             raise ValueError(f'{self.ann_file}, entry {index}: found {entry!r}, expected {_ENTRY_FORM}')
         if not 0 <= entry['label'] < self.num_classes:
-            raise ValueError(f'{self.ann_file}, entry {index}: {entry["vid_name"]} has label '
-                             f'{entry["label"]}, expected 0 to {self.num_classes - 1}')
+            raise ValueError(
+                f'{self.ann_file}, entry {index}: {entry["vid_name"]} has label '
+                f'{entry["label"]}, expected 0 to {self.num_classes - 1}'
+            )
         if not 0 <= entry['start_frame'] < entry['end_frame']:
-            raise ValueError(f'{self.ann_file}, entry {index}: {entry["vid_name"]} goes from frame '
-                             f'{entry["start_frame"]} to {entry["end_frame"]}')
-        return dict(filename=osp.join(directory, entry['vid_name'] + self.suffix), label=entry['label'],
-                    start_frame=entry['start_frame'], end_frame=entry['end_frame'])
+            raise ValueError(
+                f'{self.ann_file}, entry {index}: {entry["vid_name"]} goes from frame '
+                f'{entry["start_frame"]} to {entry["end_frame"]}'
+            )
+        return dict(
+            filename=osp.join(directory, entry['vid_name'] + self.suffix),
+            label=entry['label'],
+            start_frame=entry['start_frame'],
+            end_frame=entry['end_frame'],
+        )
 
 
 def _load(path: str) -> Any:

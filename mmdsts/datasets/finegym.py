@@ -1,4 +1,5 @@
 """FineGym's official annotation lists as an MMAction2 dataset (METHOD 6)."""
+
 from __future__ import annotations
 
 import os.path as osp
@@ -13,8 +14,10 @@ from mmengine.utils import is_abs
 
 from .availability import check_missing, drop_repeats, select_available
 
-_ELEMENT = re.compile(r'(?P<clip>[\w-]{11}_E_(?P<event_start>\d{6})_(?P<event_end>\d{6})'
-                      r'_A_(?P<start>\d{4})_(?P<end>\d{4}))\s+(?P<label>\d+)')
+_ELEMENT = re.compile(
+    r'(?P<clip>[\w-]{11}_E_(?P<event_start>\d{6})_(?P<event_end>\d{6})'
+    r'_A_(?P<start>\d{4})_(?P<end>\d{4}))\s+(?P<label>\d+)'
+)
 _ELEMENT_FORM = 'VIDEO_E_START_END_A_START_END LABEL, e.g. A0xAXXysHUo_E_002184_002237_A_0035_0036 93'
 _CATEGORY = re.compile(r'Clabel:\s*(?P<label>\d+);\s*set:\s*(?P<set>\d+);\s*Glabel:\s*\d+;\s*(?P<name>.*\S)')
 _CATEGORY_FORM = 'Clabel: 0; set: 1; Glabel: 1; DESCRIPTION'
@@ -58,8 +61,10 @@ def read_elements(path: str) -> list[tuple[str, int]]:
     for number, line, match in _read(path, _ELEMENT, _ELEMENT_FORM):
         for start, end in (('event_start', 'event_end'), ('start', 'end')):
             if int(match[end]) < int(match[start]):
-                raise ValueError(f'{path}, line {number}: found {line!r}, whose window {match[start]} to '
-                                 f'{match[end]} ends before it starts')
+                raise ValueError(
+                    f'{path}, line {number}: found {line!r}, whose window {match[start]} to '
+                    f'{match[end]} ends before it starts'
+                )
         elements.append((match['clip'], int(match['label'])))
     return elements
 
@@ -78,8 +83,10 @@ def read_categories(path: str) -> Categories:
     categories = Categories([], [])
     for number, line, match in _read(path, _CATEGORY, _CATEGORY_FORM):
         if int(match['label']) != len(categories.classes):
-            raise ValueError(f'{path}, line {number}: found {line!r}, expected Clabel '
-                             f'{len(categories.classes)}: labels count from 0 without a gap')
+            raise ValueError(
+                f'{path}, line {number}: found {line!r}, expected Clabel '
+                f'{len(categories.classes)}: labels count from 0 without a gap'
+            )
         categories.classes.append(match['name'])
         categories.sets.append(int(match['set']))
     return categories
@@ -145,33 +152,42 @@ class FineGymDataset(VideoDataset):
 
     METAINFO = dict(dataset_type='FineGym')
 
-    def __init__(self,
-                 ann_file: str,
-                 pipeline: list,
-                 data_prefix: dict = dict(video=''),  # noqa: B006
-                 categories_file: str | None = None,
-                 sets_file: str | None = None,
-                 suffix: str = '.mp4',
-                 missing: str = 'error',
-                 num_classes: int | None = None,
-                 metainfo: dict | None = None,
-                 data_root: str = '',
-                 **kwargs: Any) -> None:
+    def __init__(
+        self,
+        ann_file: str,
+        pipeline: list,
+        data_prefix: dict = dict(video=''),
+        categories_file: str | None = None,
+        sets_file: str | None = None,
+        suffix: str = '.mp4',
+        missing: str = 'error',
+        num_classes: int | None = None,
+        metainfo: dict | None = None,
+        data_root: str = '',
+        **kwargs: Any,
+    ) -> None:
         self.suffix = suffix
         self.missing = check_missing(missing)
         metainfo = dict(metainfo or {})
         if categories_file is not None:
             categories = read_categories(_join(data_root, categories_file))
             if num_classes not in (None, len(categories.classes)):
-                raise ValueError(f'num_classes={num_classes}, but {categories_file} has '
-                                 f'{len(categories.classes)} classes')
+                raise ValueError(
+                    f'num_classes={num_classes}, but {categories_file} has {len(categories.classes)} classes'
+                )
             num_classes = len(categories.classes)
             metainfo.update(classes=categories.classes, class_sets=categories.sets)
         if sets_file is not None:
             metainfo.update(set_names=read_sets(_join(data_root, sets_file)))
-        super().__init__(ann_file, pipeline, data_prefix=data_prefix, num_classes=num_classes,
-        metainfo=metainfo,
-                         data_root=data_root, **kwargs)
+        super().__init__(
+            ann_file,
+            pipeline,
+            data_prefix=data_prefix,
+            num_classes=num_classes,
+            metainfo=metainfo,
+            data_root=data_root,
+            **kwargs,
+        )
 
     def load_data_list(self) -> list[dict]:
         """Clips as ``dict(filename, label, video_id)``; see the class for the errors."""
@@ -179,14 +195,19 @@ class FineGymDataset(VideoDataset):
         version, reason = annotation_version(self.ann_file, len(elements))
         self._metainfo['annotation_version'] = version
         source = f'{type(self).__name__} {osp.basename(self.ann_file)}'
-        print_log(f'{source}: version {version} ({reason}), {len(elements)} clips of '
-                  f'{len({label for _, label in elements})} classes', logger='current')
+        print_log(
+            f'{source}: version {version} ({reason}), {len(elements)} clips of '
+            f'{len({label for _, label in elements})} classes',
+            logger='current',
+        )
         directory = self.data_prefix['video'] or '.'
         data_list = []
         for clip, label in elements:
             if self.num_classes is not None and label >= self.num_classes:
-                raise ValueError(f'{self.ann_file}: {clip} has label {label}, expected 0 to '
-                                 f'{self.num_classes - 1}; do list and categories belong together?')
+                raise ValueError(
+                    f'{self.ann_file}: {clip} has label {label}, expected 0 to '
+                    f'{self.num_classes - 1}; do list and categories belong together?'
+                )
             filename = osp.join(directory, clip + self.suffix)
             data_list.append(dict(filename=filename, label=label, video_id=clip[:11]))
         data_list = drop_repeats(data_list, source)

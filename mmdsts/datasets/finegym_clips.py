@@ -1,4 +1,5 @@
 """A FineGym download: which clips are there, and cutting clips from videos (``tools/data/prepare_finegym.py``)."""
+
 from __future__ import annotations
 
 import logging
@@ -44,10 +45,7 @@ class Stock(NamedTuple):
         return Counter(label for _, label in self.present)
 
 
-def take_stock(ann_file: str,
-               clips: str,
-               suffix: str = '.mp4',
-               readable: Callable[[str], bool] | None = None) -> Stock:
+def take_stock(ann_file: str, clips: str, suffix: str = '.mp4', readable: Callable[[str], bool] | None = None) -> Stock:
     """Look for the clips of a list.
 
     Args:
@@ -97,8 +95,10 @@ def read_windows(info_file: str) -> dict[str, tuple[float, float]]:
         FileNotFoundError: It is not there.
     """
     if not Path(info_file).is_file():
-        raise FileNotFoundError(f'{info_file} is not there; it is the temporal annotation of FineGym, '
-                                'finegym_annotation_info_v1.1.json, at https://sdolivia.github.io/FineGym')
+        raise FileNotFoundError(
+            f'{info_file} is not there; it is the temporal annotation of FineGym, '
+            'finegym_annotation_info_v1.1.json, at https://sdolivia.github.io/FineGym'
+        )
     windows, contradictions = {}, 0
     try:
         for video, events in load(info_file).items():
@@ -112,11 +112,16 @@ def read_windows(info_file: str) -> dict[str, tuple[float, float]]:
                     else:
                         contradictions += 1
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise ValueError(f'{info_file}: found another form ({type(error).__name__}: {error}) than that of the temporal '
-                         'annotation of FineGym, video -> event -> segments -> timestamps') from error
+        raise ValueError(
+            f'{info_file}: found another form ({type(error).__name__}: {error}) than that of the temporal '
+            'annotation of FineGym, video -> event -> segments -> timestamps'
+        ) from error
     if contradictions:
-        print_log(f'{info_file}: the times of {contradictions} elements contradict their names; left out',
-                  logger='current', level=logging.WARNING)
+        print_log(
+            f'{info_file}: the times of {contradictions} elements contradict their names; left out',
+            logger='current',
+            level=logging.WARNING,
+        )
     return windows
 
 
@@ -129,8 +134,9 @@ def _fits_name(window: tuple[float, float], event: str, segment: str) -> bool:
 
 def find_video(videos: str, clip: str) -> str | None:
     """The downloaded video that a clip is cut from: named by the first 11 characters of the clip."""
-    return next((str(path) for path in (Path(videos, clip[:11] + suffix) for suffix in VIDEO_SUFFIXES)
-                 if path.is_file()), None)
+    return next(
+        (str(path) for path in (Path(videos, clip[:11] + suffix) for suffix in VIDEO_SUFFIXES) if path.is_file()), None
+    )
 
 
 def cut_clip(video: str, window: tuple[float, float], out: str) -> None:
@@ -150,9 +156,9 @@ def cut_clip(video: str, window: tuple[float, float], out: str) -> None:
         raise FileNotFoundError('ffmpeg is not installed (not found on PATH); clips are cut with it')
     part = f'{out}.part{Path(out).suffix}'
     start, end = window
-    done = subprocess.run(
-        [ffmpeg, '-nostdin', '-loglevel', 'error', '-y', '-ss', f'{start:.3f}', '-i', video, '-t', f'{end - start:.3f}',
-         '-an', '-c:v', 'libx264', '-crf', '20', part], capture_output=True, text=True, errors='replace')
+    command = [ffmpeg, '-nostdin', '-loglevel', 'error', '-y', '-ss', f'{start:.3f}', '-i', video]
+    command += ['-t', f'{end - start:.3f}', '-an', '-c:v', 'libx264', '-crf', '20', part]
+    done = subprocess.run(command, capture_output=True, text=True, errors='replace')
     if done.returncode or not Path(part).is_file():
         Path(part).unlink(missing_ok=True)
         raise RuntimeError(f'ffmpeg could not cut {start:.3f} to {end:.3f} s out of {video}: {done.stderr.strip()}')

@@ -1,4 +1,5 @@
 """A 2D recognizer whose neck sees each view of each video as one clip (METHOD 4)."""
+
 from __future__ import annotations
 
 import math
@@ -56,11 +57,9 @@ class DSTSRecognizer2D(Recognizer2D):
         super().__init__(*args, **kwargs)
         self.num_segments = self._resolve_num_segments(num_segments)
 
-    def extract_feat(self,
-                     inputs: Tensor,
-                     stage: str = 'neck',
-                     data_samples: list | None = None,
-                     test_mode: bool = False) -> tuple[Features, dict[str, Any]]:
+    def extract_feat(
+        self, inputs: Tensor, stage: str = 'neck', data_samples: list | None = None, test_mode: bool = False
+    ) -> tuple[Features, dict[str, Any]]:
         """Features of a batch after ``stage``.
 
         Args:
@@ -85,7 +84,7 @@ class DSTSRecognizer2D(Recognizer2D):
             raise ValueError(f'stage must be one of {STAGES}, got {stage!r}')
         segments = self._segments_of(inputs, test_mode)
         # (N, V*S, C, H, W) -> (N*V*S, C, H, W)
-        frames = inputs.reshape((-1, ) + inputs.shape[2:])
+        frames = inputs.reshape((-1,) + inputs.shape[2:])
         x = self._forward_backbone(frames, segments, test_mode)
         head_kwargs: dict[str, Any] = dict(num_segs=self._segments_left(x, frames.shape[0] // segments))
         if test_mode:
@@ -100,10 +99,9 @@ class DSTSRecognizer2D(Recognizer2D):
             raise ValueError("stage='head' needs a cls_head, but the model has none")
         return self.cls_head(x, **head_kwargs), head_kwargs
 
-    def forward_neck(self,
-                     x: Features,
-                     head_kwargs: dict[str, Any],
-                     data_samples: list | None = None) -> tuple[Features, dict[str, Any]]:
+    def forward_neck(
+        self, x: Features, head_kwargs: dict[str, Any], data_samples: list | None = None
+    ) -> tuple[Features, dict[str, Any]]:
         """From the backbone's features to what the head takes.
 
         The two values of ``extract_feat(inputs, stage='backbone')`` go in and those of
@@ -151,41 +149,52 @@ class DSTSRecognizer2D(Recognizer2D):
                 raise ValueError(f'{name} must be an integer of at least 1, got {value!r}')
         if len(set(declared.values())) > 1:
             found = ', '.join(f'{name}={value}' for name, value in declared.items())
-            raise ValueError(f'frames of one view are declared with different values: {found}; give all of '
-                             'them the num_clips of SampleFrames in the training pipeline')
+            raise ValueError(
+                f'frames of one view are declared with different values: {found}; give all of '
+                'them the num_clips of SampleFrames in the training pipeline'
+            )
         if not declared and self.with_neck:
             raise ValueError(
                 f'{type(self).__name__} with a neck needs num_segments, the frames of one view: neither '
                 'backbone nor head declares it, and with several crops the number of input frames does not '
-                'tell it. Set model.num_segments to the num_clips of SampleFrames in the training pipeline')
+                'tell it. Set model.num_segments to the num_clips of SampleFrames in the training pipeline'
+            )
         return next(iter(declared.values()), None)
 
     def _segments_of(self, inputs: Tensor, test_mode: bool) -> int:
         """Frames of one view of ``inputs``."""
         if inputs.dim() != 5:
-            raise ValueError(f'inputs must be (N, frames, C, H, W), got shape {tuple(inputs.shape)}; '
-                             "the pipeline needs FormatShape(input_format='NCHW')")
+            raise ValueError(
+                f'inputs must be (N, frames, C, H, W), got shape {tuple(inputs.shape)}; '
+                "the pipeline needs FormatShape(input_format='NCHW')"
+            )
         frames = inputs.shape[1]
         segments = self.num_segments or frames
         if frames % segments:
-            raise ValueError(f'{frames} frames of a video (inputs have shape {tuple(inputs.shape)}) do not '
-                             f'make whole views of num_segments={segments} frames; num_clips of '
-                             'SampleFrames must equal it')
+            raise ValueError(
+                f'{frames} frames of a video (inputs have shape {tuple(inputs.shape)}) do not '
+                f'make whole views of num_segments={segments} frames; num_clips of '
+                'SampleFrames must equal it'
+            )
         if not test_mode and frames != segments:
-            raise ValueError(f'a video has {frames} frames, {frames // segments} views of '
-                             f'num_segments={segments}, but outside testing a video has one view: num_clips '
-                             'of SampleFrames must equal num_segments, without twice_sample, ThreeCrop '
-                             'or TenCrop')
+            raise ValueError(
+                f'a video has {frames} frames, {frames // segments} views of '
+                f'num_segments={segments}, but outside testing a video has one view: num_clips '
+                'of SampleFrames must equal num_segments, without twice_sample, ThreeCrop '
+                'or TenCrop'
+            )
         return segments
 
     def _segments_left(self, x: Features, views: int) -> int:
         """Frames of a view in the features: fewer than S after a ``temporal_pool`` in the backbone."""
         # A list: under torch.export these are symbols, which no set can hold.
-        counts = [feat.shape[0] for feat in (x if isinstance(x, tuple) else (x, ))]
+        counts = [feat.shape[0] for feat in (x if isinstance(x, tuple) else (x,))]
         frames = max(counts)
         if any(count != frames for count in counts) or (views and frames % views):
-            raise ValueError(f'{type(self.backbone).__name__} returned features of {sorted(set(counts))} frames '
-                             f'for {views} views; every stage must have the same number for each view')
+            raise ValueError(
+                f'{type(self.backbone).__name__} returned features of {sorted(set(counts))} frames '
+                f'for {views} views; every stage must have the same number for each view'
+            )
         return frames // views if views else self.num_segments or 1
 
     def _check_head(self, segments: int) -> None:
@@ -195,9 +204,11 @@ class DSTSRecognizer2D(Recognizer2D):
         if expected and getattr(head, 'is_shift', False) and getattr(head, 'temporal_pool', False):
             expected //= 2
         if expected and expected != segments:
-            raise ValueError(f'{type(head).__name__} regroups features by {expected} frames of a view, but '
-                             f'gets {segments}; set its num_segments (and temporal_pool as in the backbone), '
-                             'and use a neck that keeps the number of frames')
+            raise ValueError(
+                f'{type(head).__name__} regroups features by {expected} frames of a view, but '
+                f'gets {segments}; set its num_segments (and temporal_pool as in the backbone), '
+                'and use a neck that keeps the number of frames'
+            )
 
     def _forward_backbone(self, frames: Tensor, segments: int, test_mode: bool) -> Features:
         """Backbone on (N*V*S, C, H, W), in chunks of whole views if ``test_cfg.max_testing_views`` is set."""
@@ -205,8 +216,10 @@ class DSTSRecognizer2D(Recognizer2D):
         if not limit:
             return self._frame_features(frames)
         if not isinstance(limit, int) or limit < 1 or limit % segments:
-            raise ValueError('test_cfg.max_testing_views, the frames that run through the backbone at once, '
-                             f'must be a multiple of num_segments={segments}, whole views; got {limit!r}')
+            raise ValueError(
+                'test_cfg.max_testing_views, the frames that run through the backbone at once, '
+                f'must be a multiple of num_segments={segments}, whole views; got {limit!r}'
+            )
         chunks = [self._frame_features(chunk) for chunk in frames.split(limit)]
         if isinstance(chunks[0], tuple):
             return tuple(torch.cat(stage) for stage in zip(*chunks))
@@ -238,9 +251,11 @@ class DSTSRecognizer2D(Recognizer2D):
             return x.permute(0, 3, 1, 2).contiguous() if layout == 'NHWC' else x
         if x.dim() == 3 and layout in (None, 'NLC'):
             return self._token_map(x)
-        raise ValueError(f'{type(self.backbone).__name__} returned features of shape {tuple(x.shape)} '
-                         f'(feature_shape={layout!r}); expected (frames, C, H, W), (frames, H, W, C), '
-                         '(frames, tokens, C) or (frames, C)')
+        raise ValueError(
+            f'{type(self.backbone).__name__} returned features of shape {tuple(x.shape)} '
+            f'(feature_shape={layout!r}); expected (frames, C, H, W), (frames, H, W, C), '
+            '(frames, tokens, C) or (frames, C)'
+        )
 
     def _guess_layout(self, x: Tensor) -> str:
         """``'NHWC'`` only where the backbone's own channel count says so: timm's ``num_features``."""
@@ -258,9 +273,11 @@ class DSTSRecognizer2D(Recognizer2D):
             patches = getattr(self.backbone, 'patch_embed', None)
             height, width = getattr(patches, 'grid_size', (height, width))
         if not tokens or height * width != tokens:
-            raise ValueError(f'{type(self.backbone).__name__} returned {x.shape[1]} tokens for a frame, '
-                             f'{prefix} of them prefix tokens (num_prefix_tokens); the other {tokens} make '
-                             'no square grid')
+            raise ValueError(
+                f'{type(self.backbone).__name__} returned {x.shape[1]} tokens for a frame, '
+                f'{prefix} of them prefix tokens (num_prefix_tokens); the other {tokens} make '
+                'no square grid'
+            )
         return x[:, prefix:].transpose(1, 2).reshape(x.shape[0], x.shape[2], height, width)
 
 
@@ -284,7 +301,9 @@ def _to_frames(x: Tensor) -> Tensor:
 
 
 def _check_neck_output(x: Features, clips: int) -> None:
-    for feat in x if isinstance(x, tuple) else (x, ):
+    for feat in x if isinstance(x, tuple) else (x,):
         if feat.dim() != 5 or feat.shape[0] != clips:
-            raise ValueError(f'the neck returned shape {tuple(feat.shape)}; expected ({clips}, C, S, H, W), '
-                             'one clip for each view of each video')
+            raise ValueError(
+                f'the neck returned shape {tuple(feat.shape)}; expected ({clips}, C, S, H, W), '
+                'one clip for each view of each video'
+            )

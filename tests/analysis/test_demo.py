@@ -20,8 +20,9 @@ from mmdsts.cli import UsageError
 from ..test_configs import reduce, videos  # noqa: F401  videos is a fixture
 
 ROOT = Path(__file__).parents[2]
-PREDICTION = Prediction([7, 2, 0], [0.5, 0.3, 0.1], ['seven', 'two', 'zero'],
-                        torch.tensor([[3, 3, 3, 3], [0, 2, 2, 1]]), 4)
+PREDICTION = Prediction(
+    [7, 2, 0], [0.5, 0.3, 0.1], ['seven', 'two', 'zero'], torch.tensor([[3, 3, 3, 3], [0, 2, 2, 1]]), 4
+)
 
 
 @pytest.fixture
@@ -116,9 +117,12 @@ def test_what_the_pipeline_cannot_read_is_named(run):
 
 def test_text():
     assert describe(PREDICTION).splitlines() == [
-        ' 50.0%     7  seven', ' 30.0%     2  two', ' 10.0%     0  zero',
+        ' 50.0%     7  seven',
+        ' 30.0%     2  two',
+        ' 10.0%     0  zero',
         'layer 0: neuron 3 in all 4 views',
-        'layer 1: neuron 2 in 2 of 4 views, neuron 0 in 1 of 4 views, neuron 1 in 1 of 4 views']
+        'layer 1: neuron 2 in 2 of 4 views, neuron 0 in 1 of 4 views, neuron 1 in 1 of 4 views',
+    ]
     assert demo.describe_layer([5]) == 'neuron 5'
 
 
@@ -138,9 +142,9 @@ def test_drawing(tmp_path, videos, suffix):  # noqa: F811
     height, width = frames[0].shape[:2]
     assert (height, width) == ((200 if width == 1280 else 400) + len(panel), panel.shape[1])
     # The panel is at the bottom, the noise of the made-up video above it.
-    below = frames[0][-len(panel):].astype(float)
+    below = frames[0][-len(panel) :].astype(float)
     assert np.abs(below - panel).mean() < 12
-    assert frames[0][:-len(panel)].std() > 30
+    assert frames[0][: -len(panel)].std() > 30
 
 
 def test_panel_shows_the_active_neurons():

@@ -1,4 +1,5 @@
 """Real annotation lists, where a checkout has them beside it."""
+
 from __future__ import annotations
 
 import os

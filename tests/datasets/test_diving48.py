@@ -44,9 +44,15 @@ def build(videos, ann_file=TRAIN, **kwargs):
 
 
 def test_reads_clips_labels_frames_and_names(videos, vocabulary, log):
-    dataset = DATASETS.build(dict(
-        type='Diving48Dataset', ann_file=str(TRAIN), data_prefix=dict(video=str(videos)), pipeline=[],
-        vocabulary_file=vocabulary))
+    dataset = DATASETS.build(
+        dict(
+            type='Diving48Dataset',
+            ann_file=str(TRAIN),
+            data_prefix=dict(video=str(videos)),
+            pipeline=[],
+            vocabulary_file=vocabulary,
+        )
+    )
     assert len(dataset) == 3
     info = dataset.get_data_info(2)
     assert info['filename'] == str(videos / 'madeUpDive2_00001.mp4')
@@ -56,10 +62,19 @@ def test_reads_clips_labels_frames_and_names(videos, vocabulary, log):
     assert 'version V2, 3 clips of 2 classes' in log[0]
 
 
-@pytest.mark.parametrize(('name', 'entries', 'version'), [
-    ('Diving48_V2_train.json', 15027, 'V2'), ('renamed.json', 1970, 'V2'), ('Diving48_V2_test.json', 3, 'V2'),
-    ('Diving48_train.json', 9, 'V1'), ('Diving48_test.json', 9, 'V1'), ('diving48_v1.json', 9, 'V1'),
-    ('mine.json', 9, 'unknown'), ('mine_V12.json', 9, 'unknown')])
+@pytest.mark.parametrize(
+    ('name', 'entries', 'version'),
+    [
+        ('Diving48_V2_train.json', 15027, 'V2'),
+        ('renamed.json', 1970, 'V2'),
+        ('Diving48_V2_test.json', 3, 'V2'),
+        ('Diving48_train.json', 9, 'V1'),
+        ('Diving48_test.json', 9, 'V1'),
+        ('diving48_v1.json', 9, 'V1'),
+        ('mine.json', 9, 'unknown'),
+        ('mine_V12.json', 9, 'unknown'),
+    ],
+)
 def test_version(name, entries, version):
     assert annotation_version(f'lists/{name}', entries) == version
 
@@ -82,13 +97,16 @@ def test_missing_clips(videos, log):
     assert 'the 2 others, of 1 of 2 classes' in log[-1]
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    (dict(label='3'), r"entry 1: found .*'label': '3'.*expected \{'vid_name'"),
-    (dict(end_frame=None), 'entry 1: found .*expected'),
-    (dict(label=48), 'entry 1: madeUpDive1_00002 has label 48, expected 0 to 47'),
-    (dict(start_frame=70), 'entry 1: madeUpDive1_00002 goes from frame 70 to 70'),
-    (dict(vid_name='madeUpDive1_00001'), 'has label 0 and, further down, 47'),
-])
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(label='3'), r"entry 1: found .*'label': '3'.*expected \{'vid_name'"),
+        (dict(end_frame=None), 'entry 1: found .*expected'),
+        (dict(label=48), 'entry 1: madeUpDive1_00002 has label 48, expected 0 to 47'),
+        (dict(start_frame=70), 'entry 1: madeUpDive1_00002 goes from frame 70 to 70'),
+        (dict(vid_name='madeUpDive1_00001'), 'has label 0 and, further down, 47'),
+    ],
+)
 def test_malformed_entries(videos, change, message):
     entries = [dict(entry) for entry in ENTRIES]
     entries[1].update(change)
@@ -125,8 +143,7 @@ def test_published_lists(part, entries, tmp_path, log):
     ann_file = real_list('diving48', f'Diving48_V2_{part}.json')
     name = json.loads(Path(ann_file).read_text())[0]['vid_name']
     (tmp_path / f'{name}.mp4').write_bytes(b'a video')
-    dataset = build(tmp_path, ann_file, missing='skip',
-                    vocabulary_file=real_list('diving48', 'Diving48_vocab.json'))
+    dataset = build(tmp_path, ann_file, missing='skip', vocabulary_file=real_list('diving48', 'Diving48_vocab.json'))
     assert len(set(dataset.metainfo['classes'])) == 48
     assert f'version V2, {entries} clips of 47 classes' in log[0]
     assert f'{entries - 1} of {entries} clips are missing' in log[1]

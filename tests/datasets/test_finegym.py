@@ -50,9 +50,17 @@ def test_is_registered_and_joins_data_root(videos):
     (videos / 'lists').mkdir()
     for name in ('train_v1.1.txt', 'categories.txt', 'sets.txt'):
         (videos / 'lists' / name).write_text((FIXTURES / name).read_text())
-    dataset = DATASETS.build(dict(
-        type='FineGymDataset', data_root=str(videos), data_prefix=dict(video=''), pipeline=[],
-        ann_file='lists/train_v1.1.txt', categories_file='lists/categories.txt', sets_file='lists/sets.txt'))
+    dataset = DATASETS.build(
+        dict(
+            type='FineGymDataset',
+            data_root=str(videos),
+            data_prefix=dict(video=''),
+            pipeline=[],
+            ann_file='lists/train_v1.1.txt',
+            categories_file='lists/categories.txt',
+            sets_file='lists/sets.txt',
+        )
+    )
     assert len(dataset) == 5
     assert dataset.metainfo['set_names'] == {1: 'vault', 32: 'BB_turns'}
 
@@ -76,6 +84,7 @@ def test_other_suffix(tmp_path):
 
 # --- incomplete downloads ---------------------------------------------------------------------------------
 
+
 def test_missing_clips_stop_by_default(videos):
     (videos / f'{CLIPS[0]}.mp4').unlink()
     with pytest.raises(FileNotFoundError, match="1 of 5 clips are missing .*missing='skip'") as error:
@@ -88,7 +97,8 @@ def test_skip_says_how_many_clips_and_classes_are_left(videos, log):
     (videos / f'{CLIPS[1]}.mp4').write_bytes(b'')  # an interrupted download
     dataset = build(videos, missing='skip', categories_file=str(FIXTURES / 'categories.txt'))
     assert [dataset.get_data_info(i)['filename'] for i in range(len(dataset))] == [
-        str(videos / f'{clip}.mp4') for clip in CLIPS[2:]]
+        str(videos / f'{clip}.mp4') for clip in CLIPS[2:]
+    ]
     text = '\n'.join(log)
     assert '2 of 5 clips are missing' in text
     assert 'the 3 others, of 3 of 4 classes' in text
@@ -124,18 +134,22 @@ def test_unknown_choice_for_missing(videos):
 
 # --- the version ------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('name', 'lines', 'version', 'reason'), [
-    ('gym99_train_element_v1.1.txt', 26320, 'v1.1', 'those of gym99 train'),
-    ('gym99_train.txt', 20484, 'v1.0', 'those of gym99 train'),
-    ('gym288_train_element_v1.0.txt', 22671, 'v1.0', 'those of gym288 train'),
-    ('renamed.txt', 29334, 'v1.1', 'those of gym288 train'),
-    ('gym99_val_element.txt', 8521, 'v1.0 and v1.1', 'those of gym99 val'),
-    ('gym288_val_element.txt', 9646, 'v1.0 and v1.1', 'those of gym288 val'),
-    ('gym99_train_v1.1_available.txt', 12000, 'v1.1', 'not a complete official list'),
-    ('gym99_train_element_v1.1.txt', 20484, 'v1.0', 'although its name says v1.1'),
-    ('mine.txt', 12, 'unknown', 'no official list'),
-    ('mine_v1.10.txt', 12, 'unknown', 'no official list'),
-])
+
+@pytest.mark.parametrize(
+    ('name', 'lines', 'version', 'reason'),
+    [
+        ('gym99_train_element_v1.1.txt', 26320, 'v1.1', 'those of gym99 train'),
+        ('gym99_train.txt', 20484, 'v1.0', 'those of gym99 train'),
+        ('gym288_train_element_v1.0.txt', 22671, 'v1.0', 'those of gym288 train'),
+        ('renamed.txt', 29334, 'v1.1', 'those of gym288 train'),
+        ('gym99_val_element.txt', 8521, 'v1.0 and v1.1', 'those of gym99 val'),
+        ('gym288_val_element.txt', 9646, 'v1.0 and v1.1', 'those of gym288 val'),
+        ('gym99_train_v1.1_available.txt', 12000, 'v1.1', 'not a complete official list'),
+        ('gym99_train_element_v1.1.txt', 20484, 'v1.0', 'although its name says v1.1'),
+        ('mine.txt', 12, 'unknown', 'no official list'),
+        ('mine_v1.10.txt', 12, 'unknown', 'no official list'),
+    ],
+)
 def test_version(name, lines, version, reason):
     found, why = annotation_version('some/folder_v1.0/' + name, lines)
     assert found == version
@@ -150,14 +164,18 @@ def test_the_version_is_always_logged(videos, log):
 
 # --- malformed files --------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('line', [
-    'vaultVideo1_E_000010_000042_A_0003_0005',  # no label
-    'vaultVideo1_E_000010_000042_A_0003_0005 -1',
-    'vaultVideo1_E_000010_000042_A_0003_0005 7 8',
-    'shortVideo_E_000010_000042_A_0003_0005 7',  # 10 characters
-    'vaultVideo1_E_000010_000042 7',  # an event, not an element
-    'videos/a.mp4 7',
-])
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        'vaultVideo1_E_000010_000042_A_0003_0005',  # no label
+        'vaultVideo1_E_000010_000042_A_0003_0005 -1',
+        'vaultVideo1_E_000010_000042_A_0003_0005 7 8',
+        'shortVideo_E_000010_000042_A_0003_0005 7',  # 10 characters
+        'vaultVideo1_E_000010_000042 7',  # an event, not an element
+        'videos/a.mp4 7',
+    ],
+)
 def test_malformed_lines_name_file_line_and_form(tmp_path, line):
     path = tmp_path / 'list.txt'
     path.write_text(f'{CLIPS[0]} 0\n\n{line}\n')
@@ -214,10 +232,18 @@ def test_repeated_clips(tmp_path, videos, log):
 
 # --- the official lists -----------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('name', 'lines', 'version'), [
-    ('gym99_train_element_v1.1.txt', 26320, 'v1.1'), ('gym99_val_element.txt', 8521, 'v1.0 and v1.1'),
-    ('gym99_train_element_v1.0.txt', 20484, 'v1.0'), ('gym288_train_element_v1.1.txt', 29334, 'v1.1'),
-    ('gym288_train_element_v1.0.txt', 22671, 'v1.0'), ('gym288_val_element.txt', 9646, 'v1.0 and v1.1')])
+
+@pytest.mark.parametrize(
+    ('name', 'lines', 'version'),
+    [
+        ('gym99_train_element_v1.1.txt', 26320, 'v1.1'),
+        ('gym99_val_element.txt', 8521, 'v1.0 and v1.1'),
+        ('gym99_train_element_v1.0.txt', 20484, 'v1.0'),
+        ('gym288_train_element_v1.1.txt', 29334, 'v1.1'),
+        ('gym288_train_element_v1.0.txt', 22671, 'v1.0'),
+        ('gym288_val_element.txt', 9646, 'v1.0 and v1.1'),
+    ],
+)
 def test_official_lists(name, lines, version):
     elements = read_elements(real_list('finegym', name))
     assert len(elements) == len(dict(elements)) == lines  # no clip twice
@@ -238,8 +264,7 @@ def test_official_categories():
 def test_official_train_list_with_one_clip_there(tmp_path, log):
     ann_file = real_list('finegym', 'gym99_train_element_v1.1.txt')
     (tmp_path / 'zNL3kn3UBmg_E_008111_008200_A_0084_0085.mp4').write_bytes(b'a video')
-    dataset = build(tmp_path, ann_file, missing='skip',
-                    categories_file=real_list('finegym', 'gym99_categories.txt'))
+    dataset = build(tmp_path, ann_file, missing='skip', categories_file=real_list('finegym', 'gym99_categories.txt'))
     assert len(dataset) == 1
     assert dataset.get_data_info(0)['label'] == 62
     assert 'version v1.1' in log[0]

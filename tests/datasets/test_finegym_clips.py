@@ -17,9 +17,16 @@ ROOT = Path(__file__).parents[2]
 FIXTURE = ROOT / 'tests' / 'fixtures' / 'finegym' / 'train_v1.1.txt'
 CLIPS = [line.split()[0] for line in FIXTURE.read_text().splitlines()]
 INFO = {
-    'vaultVideo1': {'E_000010_000042': {'event': 1, 'timestamps': [[10.5, 42.25]], 'segments': {
-        'A_0003_0005': {'stages': 3, 'timestamps': [[3.0, 3.5], [3.5, 4.0], [4.0, 5.75]]},
-        'A_0007_0007': {'stages': 1, 'timestamps': [[7.25, 7.75]]}}}},
+    'vaultVideo1': {
+        'E_000010_000042': {
+            'event': 1,
+            'timestamps': [[10.5, 42.25]],
+            'segments': {
+                'A_0003_0005': {'stages': 3, 'timestamps': [[3.0, 3.5], [3.5, 4.0], [4.0, 5.75]]},
+                'A_0007_0007': {'stages': 1, 'timestamps': [[7.25, 7.75]]},
+            },
+        }
+    },
     'beam_video-': {'E_000300_000390': {'event': 2, 'timestamps': [[300.0, 390.0]], 'segments': None}},
 }
 
@@ -43,8 +50,10 @@ def ffmpeg(tmp_path, monkeypatch):
     folder = tmp_path / 'bin'
     folder.mkdir()
     program = folder / 'ffmpeg'
-    program.write_text('#!/bin/sh\nfor last; do :; done\necho "$@" > "$last"\n'
-                       'case "$*" in *bad*) echo no such stream >&2; exit 1;; esac\n')
+    program.write_text(
+        '#!/bin/sh\nfor last; do :; done\necho "$@" > "$last"\n'
+        'case "$*" in *bad*) echo no such stream >&2; exit 1;; esac\n'
+    )
     program.chmod(0o755)
     monkeypatch.setenv('PATH', f'{folder}{os.pathsep}{os.environ["PATH"]}')
 
@@ -64,8 +73,9 @@ def test_stock(root):
 def test_windows_are_in_seconds_of_the_video(root):
     assert read_windows(str(root / 'info.json')) == {
         'vaultVideo1_E_000010_000042_A_0003_0005': (13.5, 16.25),
-        'vaultVideo1_E_000010_000042_A_0007_0007': (17.75, 18.25)}
-    event = dict(INFO['vaultVideo1']['E_000010_000042'], timestamps=[[21., 84.]])
+        'vaultVideo1_E_000010_000042_A_0007_0007': (17.75, 18.25),
+    }
+    event = dict(INFO['vaultVideo1']['E_000010_000042'], timestamps=[[21.0, 84.0]])
     doubled = {'vaultVideo1': {'E_000010_000042': event}}
     (root / 'info.json').write_text(json.dumps(doubled))
     assert read_windows(str(root / 'info.json')) == {}  # times of twice the seconds in the names are not trusted
@@ -110,7 +120,12 @@ def test_tool_checks_and_writes(root, monkeypatch, capsys):
     out = capsys.readouterr().out
     row = next(line for line in out.splitlines() if line.startswith('│ gym99_train'))
     assert [cell.strip() for cell in row.strip('│').split('│')] == [
-        'gym99_train_element_v1.1.txt', 'v1.1', '2 of 5', '2 of 4', '0']
+        'gym99_train_element_v1.1.txt',
+        'v1.1',
+        '2 of 5',
+        '2 of 4',
+        '0',
+    ]
     assert 'gym99_train_element_v1.1_available.txt' in out
     assert len(read_elements(str(root / 'annotations' / 'gym99_train_element_v1.1_available.txt'))) == 2
     tool(monkeypatch, '--root', root, '--open')  # the written list is not taken for an official one

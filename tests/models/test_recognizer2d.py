@@ -1,4 +1,5 @@
 """DSTSRecognizer2D: each trap of METHOD 4, beside what the stock Recognizer2D does with the same parts."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -58,16 +59,19 @@ class _TimeNeck(nn.Module):
 
 
 def head(name='TSNHead', average_clips='prob', **kwargs):
-    return dict(type=name, num_classes=K, in_channels=C, dropout_ratio=0,
-                average_clips=average_clips, **kwargs)
+    return dict(type=name, num_classes=K, in_channels=C, dropout_ratio=0, average_clips=average_clips, **kwargs)
 
 
 def build(cls=DSTSRecognizer2D, cls_head=None, backbone=None, neck=None, **kwargs):
     if cls is DSTSRecognizer2D:
         kwargs.setdefault('num_segments', S)
     torch.manual_seed(0)
-    model = cls(backbone=backbone or dict(type='_FrameBackbone'), neck=neck or dict(type='_TimeNeck'),
-                cls_head=cls_head or head(), **kwargs)
+    model = cls(
+        backbone=backbone or dict(type='_FrameBackbone'),
+        neck=neck or dict(type='_TimeNeck'),
+        cls_head=cls_head or head(),
+        **kwargs,
+    )
     nn.init.normal_(model.cls_head.fc_cls.weight, std=0.5)
     return model.eval()
 
@@ -86,6 +90,7 @@ def predict(model, inputs):
 
 
 # --- a single-stage tensor is one feature, not a list of samples -------------------------------------------
+
 
 def test_a_single_stage_tensor_is_not_iterated_over():
     inputs = videos(2)
@@ -119,6 +124,7 @@ def test_several_stages_reach_the_neck_as_a_tuple():
 
 # --- scores of a video do not depend on its batch mates ---------------------------------------------------
 
+
 @pytest.mark.parametrize('name', ['TSNHead', 'TSMHead'])
 @pytest.mark.parametrize('views', [1, 3])
 def test_scores_do_not_depend_on_batch_mates(name, views):
@@ -135,8 +141,11 @@ def test_scores_do_not_depend_on_batch_mates(name, views):
 
 def test_stock_tsm_head_mixes_videos_where_ours_refuses():
     """A neck that leaves one frame of S: TSMHead takes S different videos for the frames of one."""
-    parts = dict(backbone=dict(type='_FrameBackbone', as_tuple=True),
-                 neck=dict(type='_TimeNeck', pool_time=True), cls_head=head('TSMHead', num_segments=S))
+    parts = dict(
+        backbone=dict(type='_FrameBackbone', as_tuple=True),
+        neck=dict(type='_TimeNeck', pool_time=True),
+        cls_head=head('TSMHead', num_segments=S),
+    )
     inputs = videos(S)
     stock = build(Recognizer2D, **parts)
     scores, _ = stock.extract_feat(inputs, stage='head')
@@ -150,11 +159,13 @@ def test_stock_tsm_head_mixes_videos_where_ours_refuses():
     # With a head that takes the count from the recognizer the same neck is fine.
     parts['cls_head'] = head('TSNHead')
     ours = build(**parts)
-    torch.testing.assert_close(ours.extract_feat(inputs, stage='head')[0][:1],
-                               ours.extract_feat(inputs[:1], stage='head')[0])
+    torch.testing.assert_close(
+        ours.extract_feat(inputs, stage='head')[0][:1], ours.extract_feat(inputs[:1], stage='head')[0]
+    )
 
 
 # --- crops and temporal samples are views of their own ----------------------------------------------------
+
 
 @pytest.mark.parametrize('average_clips', ['score', 'prob'])
 @pytest.mark.parametrize('name', ['TSNHead', 'TSMHead'])
@@ -162,7 +173,7 @@ def test_three_crop_score_is_the_mean_of_the_crops(name, average_clips):
     extra = dict(num_segments=S) if name == 'TSMHead' else {}
     model = build(cls_head=head(name, average_clips, **extra))
     inputs = videos(2, views=3)
-    crops = [predict(model, inputs[:, v * S:(v + 1) * S]) for v in range(3)]
+    crops = [predict(model, inputs[:, v * S : (v + 1) * S]) for v in range(3)]
     assert not torch.allclose(crops[0], crops[1])
     torch.testing.assert_close(predict(model, inputs), torch.stack(crops).mean(0))
     assert model.neck.clips[-1] == (6, C, S, 4, 4)
@@ -173,14 +184,14 @@ def test_stock_convolves_across_crop_borders():
     parts = dict(backbone=dict(type='_FrameBackbone', as_tuple=True), cls_head=head('I3DHead', 'score'))
     inputs = videos(2, views=3)
     stock = build(Recognizer2D, **parts)
-    crops = [predict(stock, inputs[:, v * S:(v + 1) * S].contiguous()) for v in range(3)]
+    crops = [predict(stock, inputs[:, v * S : (v + 1) * S].contiguous()) for v in range(3)]
     assert not torch.allclose(predict(stock, inputs), torch.stack(crops).mean(0), atol=1e-4)
     assert stock.neck.clips[-1] == (2, C, 3 * S, 4, 4)
 
     # Same weights, our regrouping; fcn_test hands clips to the head.
     ours = build(test_cfg=dict(fcn_test=True), **parts)
     ours.load_state_dict(stock.state_dict())
-    crops = [predict(ours, inputs[:, v * S:(v + 1) * S]) for v in range(3)]
+    crops = [predict(ours, inputs[:, v * S : (v + 1) * S]) for v in range(3)]
     torch.testing.assert_close(predict(ours, inputs), torch.stack(crops).mean(0))
 
 
@@ -193,7 +204,8 @@ def test_pipeline_lays_frames_out_view_by_view(twice, crops):
         frame[..., 0] = t
         frame[..., 1] = np.arange(16)
     results = SampleFrames(clip_len=1, num_clips=S, twice_sample=twice, test_mode=True)(
-        dict(total_frames=16, start_index=0))
+        dict(total_frames=16, start_index=0)
+    )
     results['imgs'] = [frames[i] for i in results['frame_inds']]
     if crops == 3:
         results = ThreeCrop(crop_size=8)(results)
@@ -213,6 +225,7 @@ def test_pipeline_lays_frames_out_view_by_view(twice, crops):
 
 # --- max_testing_views -------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize('as_tuple', [False, True])
 @pytest.mark.parametrize('limit', [S, 2 * S, 100 * S])
 def test_max_testing_views_gives_the_same_scores(limit, as_tuple):
@@ -226,8 +239,7 @@ def test_max_testing_views_gives_the_same_scores(limit, as_tuple):
 
 
 def test_stock_max_testing_views_fails():
-    stock = build(Recognizer2D, backbone=dict(type='_FrameBackbone', as_tuple=True),
-                  test_cfg=dict(max_testing_views=S))
+    stock = build(Recognizer2D, backbone=dict(type='_FrameBackbone', as_tuple=True), test_cfg=dict(max_testing_views=S))
     # A module has no `get`; MMAction2 1.0 knows no max_testing_views and hands (N, C, S, H, W) to a 2D head.
     with pytest.raises((AttributeError, RuntimeError), match='get|shapes cannot be multiplied'):
         predict(stock, videos(2))
@@ -240,6 +252,7 @@ def test_max_testing_views_keeps_views_whole():
 
 
 # --- TSM --------------------------------------------------------------------------------------------------
+
 
 def tsm(num_segments=S, **kwargs):
     return dict(type='ResNetTSM', depth=18, num_segments=num_segments, shift_div=8, norm_eval=False, **kwargs)
@@ -262,17 +275,26 @@ def tsm_videos(n, views=1):
 
 
 def test_tsm_backbone_gives_the_number_of_segments():
-    model = build(backbone=tsm(), neck=dict(type='_ReduceNeck'), num_segments=None,
-                  cls_head=head('TSMHead', num_segments=S), test_cfg=dict(max_testing_views=2 * S))
+    model = build(
+        backbone=tsm(),
+        neck=dict(type='_ReduceNeck'),
+        num_segments=None,
+        cls_head=head('TSMHead', num_segments=S),
+        test_cfg=dict(max_testing_views=2 * S),
+    )
     assert model.num_segments == S
     inputs = tsm_videos(2, views=3)
-    crops = [predict(model, inputs[:, v * S:(v + 1) * S]) for v in range(3)]
+    crops = [predict(model, inputs[:, v * S : (v + 1) * S]) for v in range(3)]
     torch.testing.assert_close(predict(model, inputs), torch.stack(crops).mean(0))
 
 
 def test_a_backbone_that_pools_time_leaves_fewer_frames():
-    model = build(backbone=tsm(temporal_pool=True), neck=dict(type='_ReduceNeck'), num_segments=None,
-                  cls_head=head('TSMHead', num_segments=S, temporal_pool=True))
+    model = build(
+        backbone=tsm(temporal_pool=True),
+        neck=dict(type='_ReduceNeck'),
+        num_segments=None,
+        cls_head=head('TSMHead', num_segments=S, temporal_pool=True),
+    )
     inputs = tsm_videos(2)
     assert predict(model, inputs).shape == (2, K)
     assert model.neck.clips[-1][:3] == (2, C, S // 2)
@@ -282,6 +304,7 @@ def test_a_backbone_that_pools_time_leaves_fewer_frames():
 
 
 # --- fcn_test, stages, no neck ----------------------------------------------------------------------------
+
 
 def test_fcn_test_gives_the_scores_of_the_averaging_head():
     plain = build(cls_head=head('TPNHead', 'score'))
@@ -331,6 +354,7 @@ def test_without_neck_as_the_parent_class():
 
 # --- torchvision and timm backbones (small stand-ins: what matters is the layout they return) --------------
 
+
 class _Layout(nn.Module):
     """Returns C-channel features of frames in one of the layouts of torchvision and timm."""
 
@@ -345,7 +369,7 @@ class _Layout(nn.Module):
             return x.permute(0, 2, 3, 1)
         if self.layout == 'NLC':
             tokens = x.flatten(2).transpose(1, 2)
-            return torch.cat([torch.full_like(tokens[:, :self.num_prefix_tokens], 1e6), tokens], 1)
+            return torch.cat([torch.full_like(tokens[:, : self.num_prefix_tokens], 1e6), tokens], 1)
         if self.layout == 'NC':
             return x.mean((2, 3))
         return x
@@ -359,10 +383,19 @@ def foreign(cls, kind, backbone, feature_shape=None):
     return model
 
 
-@pytest.mark.parametrize(('kind', 'layout', 'prefix', 'feature_shape'), [
-    ('torchvision', 'NCHW', 0, None), ('torchvision', 'NHWC', 0, 'NHWC'), ('timm', 'NCHW', 0, None),
-    ('timm', 'NHWC', 0, None), ('timm', 'NHWC', 0, 'NHWC'), ('timm', 'NLC', 0, None),
-    ('timm', 'NLC', 1, None), ('timm', 'NLC', 2, 'NLC')])
+@pytest.mark.parametrize(
+    ('kind', 'layout', 'prefix', 'feature_shape'),
+    [
+        ('torchvision', 'NCHW', 0, None),
+        ('torchvision', 'NHWC', 0, 'NHWC'),
+        ('timm', 'NCHW', 0, None),
+        ('timm', 'NHWC', 0, None),
+        ('timm', 'NHWC', 0, 'NHWC'),
+        ('timm', 'NLC', 0, None),
+        ('timm', 'NLC', 1, None),
+        ('timm', 'NLC', 2, 'NLC'),
+    ],
+)
 def test_torchvision_and_timm_keep_their_spatial_map(kind, layout, prefix, feature_shape):
     backbone, inputs = _Layout(layout, prefix), videos(2)
     with torch.no_grad():
@@ -401,6 +434,7 @@ def test_unknown_layouts_are_refused():
 
 # --- wrong settings ---------------------------------------------------------------------------------------
 
+
 def test_the_number_of_segments_must_be_known_and_agree():
     with pytest.raises(ValueError, match='needs num_segments'):
         build(num_segments=None)
@@ -433,11 +467,12 @@ def test_a_neck_that_breaks_the_contract_is_refused():
 
 # --- with the real neck -----------------------------------------------------------------------------------
 
+
 def test_with_the_dsts_neck():
     neck = dict(type='DSTSNeck', in_channels=C, num_layers=2, num_neurons=3)
     model = build(neck=neck, cls_head=head('TSMHead', num_segments=S))
     inputs = videos(3, views=3)
-    crops = [predict(model, inputs[:, v * S:(v + 1) * S]) for v in range(3)]
+    crops = [predict(model, inputs[:, v * S : (v + 1) * S]) for v in range(3)]
     torch.testing.assert_close(predict(model, inputs), torch.stack(crops).mean(0))
     assert model.neck.last_active.shape == (2, 9)  # layers, videos x views
     model.train()

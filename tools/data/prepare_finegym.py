@@ -23,8 +23,9 @@ from mmdsts.datasets.finegym_clips import Stock, cut_clip, find_video, read_wind
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description='Check and complete a FineGym download')
-    parser.add_argument('--root', default='data/finegym',
-                        help='folder of annotations/ and clips/; default: %(default)s')
+    parser.add_argument(
+        '--root', default='data/finegym', help='folder of annotations/ and clips/; default: %(default)s'
+    )
     parser.add_argument('--open', action='store_true', help='also open each clip: one that cannot be read is missing')
     parser.add_argument('--write', action='store_true', help='write NAME_available.txt beside each list')
     parser.add_argument('--videos', help='folder of downloaded videos to cut missing clips from')
@@ -56,8 +57,10 @@ def cut_missing(stocks: list[Stock], args: argparse.Namespace) -> None:
     jobs = [(clip, find_video(args.videos, clip)) for clip in missing]
     ready = [(clip, video) for clip, video in jobs if video is not None and clip in windows]
     without_time = sum(clip not in windows for clip in missing)
-    print(f'{len(missing)} clips are missing; {sum(video is None for _, video in jobs)} have no downloaded video, '
-          f'{without_time} no time in {args.info}; cutting {len(ready)}')
+    print(
+        f'{len(missing)} clips are missing; {sum(video is None for _, video in jobs)} have no downloaded video, '
+        f'{without_time} no time in {args.info}; cutting {len(ready)}'
+    )
 
     def cut(job: tuple[str, str]) -> str | None:
         clip, video = job
@@ -79,7 +82,9 @@ def main() -> None:
     annotations, folder = Path(args.root, 'annotations'), str(Path(args.root, 'clips'))
     lists = sorted(path for path in annotations.glob('gym*_element*.txt') if not path.stem.endswith('_available'))
     if not lists:
-        raise cli.UsageError(f'{annotations} has no list gym*_element*.txt; get them from https://sdolivia.github.io/FineGym')
+        raise cli.UsageError(
+            f'{annotations} has no list gym*_element*.txt; get them from https://sdolivia.github.io/FineGym'
+        )
     readable = is_readable if args.open else None
     try:
         stocks = [take_stock(str(path), folder, readable=readable) for path in lists]
