@@ -17,7 +17,9 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'))
 
-log_processor = dict(type='LogProcessor', window_size=20, by_epoch=True)
+# Shares of single batches say little: log their mean over the window too (MMEngine >= 0.8).
+log_processor = dict(
+    type='LogProcessor', window_size=20, by_epoch=True, mean_pattern=r'.*(loss|time|data_time|grad_norm|share).*')
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='ActionVisualizer', vis_backends=vis_backends)
 log_level = 'INFO'
