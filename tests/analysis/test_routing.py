@@ -42,5 +42,6 @@ def test_a_model_without_dsts_has_no_counts():
 
 
 def test_picture_is_written(tmp_path):
-    out = draw_activations(torch.eye(4, 3).long()[None].repeat(2, 1, 1), ['a', 'b', 'c', 'd'], tmp_path / 'new' / 'a.png')
+    counts = torch.eye(4, 3).long()[None].repeat(2, 1, 1)
+    out = draw_activations(counts, ['a', 'b', 'c', 'd'], tmp_path / 'new' / 'a.png')
     assert out.read_bytes().startswith(b'\x89PNG')
