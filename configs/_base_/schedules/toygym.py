@@ -1,4 +1,5 @@
-# AdamW with a one-cycle learning rate, changed every iteration.
+# AdamW with a one-cycle learning rate, changed every iteration. With OMP_NUM_THREADS=1 the steps of this small network stay
+# quick on a machine that does other work as well; two threads that wait for each other are much slower there.
 max_epochs = 12
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_begin=4, val_interval=4)
 val_cfg = dict(type='ValLoop')
