@@ -2,7 +2,7 @@
 
 from .constructor import UDLOptimWrapperConstructor
 from .hooks import RandomStateHook, TemperatureHook
-from .hypergradient import MetaGradient, SimulatedStep, meta_gradient, simulated_step, upstream_gradient
+from .hypergradient import Features, MetaGradient, SimulatedStep, meta_gradient, simulated_step, upstream_gradient
 from .loops import UDLEpochBasedTrainLoop, UDLIterBasedTrainLoop
 from .optim_wrapper import UDLOptimWrapper
 from .options import UDLOptions
@@ -10,7 +10,7 @@ from .schedulers import group_scheduler
 from .upstream import split_parameters
 
 __all__ = [
-    'MetaGradient', 'RandomStateHook', 'SimulatedStep', 'TemperatureHook', 'UDLEpochBasedTrainLoop',
+    'Features', 'MetaGradient', 'RandomStateHook', 'SimulatedStep', 'TemperatureHook', 'UDLEpochBasedTrainLoop',
     'UDLIterBasedTrainLoop', 'UDLOptimWrapper', 'UDLOptimWrapperConstructor', 'UDLOptions', 'group_scheduler',
     'meta_gradient', 'simulated_step', 'split_parameters', 'upstream_gradient'
 ]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .random_state import RandomState
+from .random_state import RandomState, preserve_random_state
 
 #: Methods by which MMAction2's recognizers run backbones of MMAction2, torchvision and timm.
 FEATURE_METHODS = ('forward', 'features', 'forward_features')
@@ -45,19 +45,26 @@ class BackboneTape:
         """Whether there is something to replay."""
         return bool(self._calls)
 
+    def clear(self) -> None:
+        """Forget what was recorded."""
+        self._calls = []
+
     @contextmanager
-    def record(self, detach: bool) -> Iterator[None]:
+    def record(self, detach: bool, leaves: bool = False) -> Iterator[None]:
         """Run the backbone with its graph and keep what it returns.
 
         Args:
             detach: Whether the recognizer gets constants (``scope='neck'``) or the graph too.
+            leaves: Whether the detached features require a gradient. Defaults to False.
         """
         self._calls, self._buffers = [], _copies(self.backbone)
 
         def call(method: str, *args, **kwargs) -> Any:
+            before = RandomState.capture()
             out = _run(self.backbone, method, self._buffers, args, kwargs)
-            self._calls.append(_Call(out, RandomState.capture()))
-            return _detached(out) if detach else out
+            given = _detached(out, leaves) if detach else out
+            self._calls.append(_Call(method, args, kwargs, before, out, given, RandomState.capture()))
+            return given
 
         with self._stand_in(call):
             yield
@@ -106,6 +113,26 @@ class BackboneTape:
         with self._stand_in(call):
             yield
 
+    def outputs(self) -> list[tuple[Tensor, Tensor]]:
+        """Recorded tensors that depend on the backbone's parameters, each with what the recognizer got for it."""
+        return [(out, given) for call in self._calls
+                for out, given in zip(_tensors(call.output), _tensors(call.given)) if out.requires_grad]
+
+    def again(self, parameters: dict[str, Tensor]) -> list[Tensor]:
+        """Run the recorded calls with other parameters, the same noise and copies of the buffers.
+
+        Returns:
+            Tensors in the order of :meth:`outputs`.
+        """
+        buffers, found = _copies(self.backbone), []
+        state = {**buffers, **parameters}
+        with preserve_random_state():
+            for call in self._calls:
+                call.random_state_before.restore()
+                out = _tensors(_run(self.backbone, call.method, state, call.args, call.kwargs))
+                found += [t for t, recorded in zip(out, _tensors(call.output)) if recorded.requires_grad]
+        return found
+
     @contextmanager
     def _stand_in(self, call: Callable) -> Iterator[None]:
         self.model._modules[self.name] = _StandIn(self.backbone, call)
@@ -116,7 +143,12 @@ class BackboneTape:
 
 
 class _Call(NamedTuple):
+    method: str
+    args: tuple
+    kwargs: dict
+    random_state_before: RandomState
     output: Any
+    given: Any
     random_state_after: RandomState
 
 
@@ -163,13 +195,24 @@ def _copies(module: nn.Module) -> dict[str, Tensor]:
     return {name: buffer.clone() for name, buffer in module.named_buffers()}
 
 
-def _detached(output: Any) -> Any:
-    """The same structure of tensors, without their graph."""
+def _tensors(output: Any) -> list[Tensor]:
+    """All tensors of a structure, in a fixed order."""
     if isinstance(output, Tensor):
-        return output.detach()
+        return [output]
     if isinstance(output, dict):
-        return {key: _detached(value) for key, value in output.items()}
+        output = output.values()
+    elif not isinstance(output, (list, tuple)):
+        return []
+    return [t for value in output for t in _tensors(value)]
+
+
+def _detached(output: Any, leaves: bool = False) -> Any:
+    """The same structure of tensors, without their graph; leaves require a gradient where the originals do."""
+    if isinstance(output, Tensor):
+        return output.detach().requires_grad_(leaves and output.requires_grad)
+    if isinstance(output, dict):
+        return {key: _detached(value, leaves) for key, value in output.items()}
     if isinstance(output, (list, tuple)):
-        values = [_detached(value) for value in output]
+        values = [_detached(value, leaves) for value in output]
         return type(output)(*values) if hasattr(output, '_fields') else type(output)(values)
     return output

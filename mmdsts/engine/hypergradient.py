@@ -7,6 +7,9 @@ Upstream ``u`` decides (scoring kernels, gates), downstream ``d`` is everything 
                        = - inner_lr * d <g_d, w> / du                  w = grad_{d_hat} heldout_loss
 
 ``exact`` evaluates the last line as one vector-Jacobian product, so the unrolled graph never exists.
+Where some of ``d`` acts on the training loss through features ``f`` only, as a backbone's parameters do, ``g_f`` and
+the features' tangent stand for them in ``<g_d, w>``: see :class:`Features`.
+
 ``finite_difference`` needs first derivatives only::
 
     grad_u ~ - inner_lr * [grad_u train_loss(u, d + e w) - grad_u train_loss(u, d - e w)] / (2 e)
@@ -26,7 +29,7 @@ Nothing here knows MMEngine or modules.
 """
 from __future__ import annotations
 
-from typing import Callable, Dict, NamedTuple, Union
+from typing import Callable, Collection, Dict, NamedTuple, Protocol, Union
 
 import torch
 from torch import Tensor
@@ -41,6 +44,26 @@ Reduce = Callable[[Tensors], Tensors]
 METHODS = ('exact', 'finite_difference')
 
 
+class Features(Protocol):
+    """A part of ``d`` that the training loss sees through features only, and ``u`` does not reach.
+
+    With Jacobian ``J`` of the features, ``g_d = J^T g_f`` for this part, so ``<g_d, w> = <g_f, J w>``: the second-order
+    term needs no second derivative of whatever makes the features, only one pass forward along ``w``.
+    """
+
+    #: Names of the downstream tensors behind the features.
+    names: Collection[str]
+
+    def leaves(self) -> Tensors:
+        """The features that the training loss has used, leaves that require a gradient, by keys of their own."""
+
+    def pull_back(self, gradient: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
+        """``J^T``: from gradients of the leaves to those of ``names``; first order, None where nothing arrives."""
+
+    def push_forward(self, direction: Tensors) -> Tensors:
+        """``J``: from a direction in ``names`` to the tangents of the leaves, detached."""
+
+
 class SimulatedStep(NamedTuple):
     """What the simulated step hands to the meta step.
 
@@ -52,6 +75,7 @@ class SimulatedStep(NamedTuple):
         downstream: ``d_hat``, detached leaves that require a gradient.
         inner_lr: Inner learning rate by name.
         noise: Random state before the training loss, for the replay in ``finite_difference``.
+        features: What stands for a part of ``d`` in ``gradient``, whose keys are then those of its leaves.
     """
 
     loss: Tensor
@@ -61,6 +85,7 @@ class SimulatedStep(NamedTuple):
     downstream: Tensors
     inner_lr: dict[str, float]
     noise: RandomState | None
+    features: Features | None = None
 
 
 class MetaGradient(NamedTuple):
@@ -134,11 +159,13 @@ def simulated_step(train_loss: LossFunction,
                    *,
                    loss_scale: float = 1.0,
                    reduce: Reduce | None = None,
-                   retain_graph: bool = False) -> SimulatedStep:
+                   retain_graph: bool = False,
+                   features: Features | None = None) -> SimulatedStep:
     """The simulated step ``d_hat = d - inner_lr * g_d``, ``u`` fixed.
 
     Arguments as :func:`upstream_gradient`; ``retain_graph`` keeps what the graph of the training loss has
-    saved, for a caller that backpropagates through a part of it later.
+    saved, for a caller that backpropagates through a part of it later. ``features`` spare ``exact`` the second
+    derivatives of a part of the network.
     """
     if method not in METHODS:
         raise ValueError(f'method is {method!r}, expected one of {METHODS}')
@@ -150,10 +177,18 @@ def simulated_step(train_loss: LossFunction,
     exact = method == 'exact'
     noise = None if exact else RandomState.capture(devices_of([*u.values(), *d.values()]))
     loss = _scalar(train_loss(u, d), 'train_loss')
-    gradient = _grad(loss, d, loss_scale, create_graph=exact, retain_graph=exact or retain_graph)
-    averaged = _averaged(gradient, d, reduce)
+    wanted = d if features is None else {**{n: t for n, t in d.items() if n not in features.names},
+                                         **features.leaves()}
+    gradient = _grad(loss, wanted, loss_scale, create_graph=exact, retain_graph=exact or retain_graph)
+    whole = gradient
+    if features is not None:
+        scaled = {key: None if gradient[key] is None else gradient[key].detach() * loss_scale
+                  for key in features.leaves()}
+        behind = features.pull_back(scaled)
+        whole = {**gradient, **{n: None if g is None else g / loss_scale for n, g in behind.items()}}
+    averaged = _averaged(whole, d, reduce)
     d_hat = {name: (t.detach() - rates[name] * averaged[name]).requires_grad_() for name, t in d.items()}
-    return SimulatedStep(loss.detach(), u, d, gradient, d_hat, rates, noise)
+    return SimulatedStep(loss.detach(), u, d, gradient, d_hat, rates, noise, features)
 
 
 def meta_gradient(step: SimulatedStep,
@@ -189,13 +224,16 @@ def meta_gradient(step: SimulatedStep,
 
 def _vector_jacobian(step: SimulatedStep, answer: Tensors, loss_scale: float) -> Tensors:
     """``d <g_d, answer> / du``: the second-order term, one backward pass through the graph of ``g_d``."""
+    if step.features is not None:
+        behind = {n: t for n, t in answer.items() if n in step.features.names}
+        answer = {**answer, **step.features.push_forward(behind)}
     # A tensor whose gradient does not depend on u (a bias next to the loss, say) has nothing to add.
     names = [n for n, g in step.gradient.items() if g is not None and g.requires_grad]
     if not names:
         return {n: torch.zeros_like(t) for n, t in step.upstream.items()}
     # The graph of g_d was built at loss_scale and divided after it, so the products inside are of the size
     # float16 holds; a unit vector keeps the incoming side there too.
-    norm = _norm(answer) if loss_scale != 1 else None
+    norm = _norm({n: answer[n] for n in names}) if loss_scale != 1 else None
     scale = 1 if norm is None or not norm > 0 else norm
     vjp = torch.autograd.grad([step.gradient[n] for n in names], list(step.upstream.values()),
                               grad_outputs=[answer[n] / scale if scale is norm else answer[n] for n in names],

@@ -97,21 +97,24 @@ class TrainLoss:
         autocast: Makes the context of one forward.
         tape: Tape of the batch, None where nothing is shared.
         constant_features: Whether the backbone's features count as constants (``scope='neck'``).
+        leaves: Whether the recorded features are leaves that require a gradient, for :class:`BackboneFeatures`.
+            Defaults to False.
     """
 
     def __init__(self, model: nn.Module, data: Batch, autocast: Callable[[], ContextManager],
-                 tape: BackboneTape | None, constant_features: bool) -> None:
+                 tape: BackboneTape | None, constant_features: bool, leaves: bool = False) -> None:
         self.model = model
         self.data = data
         self.autocast = autocast
         self.tape = tape
         self.constant_features = constant_features
+        self.leaves = leaves
 
     def __call__(self, upstream: dict[str, Tensor], downstream: dict[str, Tensor]) -> Tensor:
         """Scalar loss at the given tensors."""
         tape, tensors = nullcontext(), (upstream, downstream)
         if self.tape is not None and not self.tape.recorded:
-            tape = self.tape.record(detach=self.constant_features)
+            tape = self.tape.record(self.constant_features or self.leaves, self.leaves)
             # The recording runs the live backbone, and its names are not there while the stand-in is.
             tensors = (upstream, without(downstream, self.tape.name))
         elif self.tape is not None and self.constant_features:

@@ -16,6 +16,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .backbone_features import BackboneFeatures, ForwardModeError
 from .backbone_tape import BackboneTape
 from .constructor import DOWNSTREAM, GROUP, UPSTREAM
 from .hypergradient import meta_gradient, simulated_step
@@ -80,6 +81,7 @@ class UDLOptimWrapper(OptimWrapper):
         self.inner_scale = InnerScale(self.loss_scaler is not None)
         #: Updates left out because of something not finite, in the life of this wrapper and its checkpoints.
         self.skipped = 0
+        self._forward_mode = True
         self._bound: nn.Module | None = None
         self._step_numbers: dict[str, float] = {}
         if self.cast_dtype is not None and self.options.method == 'finite_difference':
@@ -122,8 +124,16 @@ class UDLOptimWrapper(OptimWrapper):
         tape = BackboneTape(inner, self.options.backbone) if opens_window and self._shares else None
         logged = {}
         if opens_window:
-            with preserve_random_state():
-                logged.update(self._move_upstream(inner, batch, heldout_data, tape, log))
+            try:
+                with preserve_random_state():
+                    logged = self._move_upstream(inner, batch, heldout_data, tape, log)
+            except ForwardModeError as error:
+                # Nothing has moved yet: take the step again, the long way.
+                print_log(f'The backbone is differentiated twice from here on, which takes longer: {error}',
+                          logger='current', level=logging.WARNING)
+                self._forward_mode = False
+                with preserve_random_state():
+                    logged = self._move_upstream(inner, batch, heldout_data, tape, log)
         with log.measure('actual'):
             log_vars = self._move_downstream(model, batch, tape)
         return {**log_vars, **logged, **log.values(), 'skipped': self.skipped}
@@ -134,11 +144,17 @@ class UDLOptimWrapper(OptimWrapper):
         options, upstream, downstream = self.options, self._upstream, self._inner_downstream
         constant = options.scope == 'neck'
         autocast = partial(mixed_precision, model, self.cast_dtype)
-        train_loss = TrainLoss(model, batch, autocast, tape, constant)
+        features = None
+        if self._forward_mode and tape is not None and not constant and options.method == 'exact':
+            inside = {n: p for n, p in downstream.items() if n.startswith(f'{options.backbone}.')}
+            features = BackboneFeatures(tape, inside, autocast)
+        if tape is not None:
+            tape.clear()
+        train_loss = TrainLoss(model, batch, autocast, tape, constant, leaves=features is not None)
         common = dict(method=options.method, loss_scale=self.inner_scale.value, reduce=_joined())
         with log.measure('simulated'):
             step = simulated_step(train_loss, upstream, downstream, self._inner_rates(),
-                                  retain_graph=tape is not None and not constant, **common)
+                                  retain_graph=tape is not None and not constant, features=features, **common)
         with log.measure('meta'):
             heldout_batch = model.data_preprocessor(heldout_data, True)
             heldout_loss = HeldoutLoss(model, heldout_batch, autocast, tape, constant)

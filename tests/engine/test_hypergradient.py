@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmdsts.engine import upstream_gradient
+from mmdsts.engine import meta_gradient, simulated_step, upstream_gradient
 from mmdsts.models import DSTSNeck
 
 from .small_nets import Mixture, NeckAndHead, max_difference, module_problem, unrolled_gradient
@@ -166,6 +166,45 @@ def test_exact_equals_unrolling_through_the_neck(pulse):
     assert size({n: g for n, g in unrolled.items() if 'score' in n}) > 1e-6
     assert size({n: g for n, g in unrolled.items() if 'gate' in n}) > 1e-6
     assert difference < 1e-13
+
+
+def test_features_spare_second_derivatives_of_what_makes_them():
+    """A part of ``d`` behind features: one pass back and one forward give the same as differentiating it twice."""
+    x, y = torch.randn(2, 5, 3)
+    u = {'u': torch.randn(3, requires_grad=True)}
+    d = {'stem': torch.randn(3, 3, requires_grad=True), 'head': torch.randn(3, requires_grad=True)}
+
+    def stem(weight, x):
+        return torch.tanh(x @ weight)
+
+    def head(u, d, f):
+        return (torch.sigmoid(f * u['u']) @ d['head']).square().sum()
+
+    class Stem:
+        names = {'stem'}
+
+        def __init__(self):
+            self.out = stem(d['stem'], x)
+            self.given = self.out.detach().requires_grad_()
+
+        def leaves(self):
+            return {'feature': self.given}
+
+        def pull_back(self, gradient):
+            return {'stem': torch.autograd.grad(self.out, d['stem'], gradient['feature'], retain_graph=True)[0]}
+
+        def push_forward(self, direction):
+            return {'feature': torch.func.jvp(lambda w: stem(w, x), (d['stem'],), (direction['stem'],))[1].detach()}
+
+    def heldout(u, d):
+        return head(u, d, stem(d['stem'], y))
+
+    features = Stem()
+    step = simulated_step(lambda u, d: head(u, d, features.given), u, d, LR, features=features)
+    found = meta_gradient(step, None, heldout).gradient
+    reference = unrolled_gradient(lambda u, d: head(u, d, stem(d['stem'], x)), heldout, u, d, LR)
+    assert size(reference) > 1e-3
+    assert max_difference(found, reference) < 1e-13
 
 
 @pytest.mark.parametrize('method', ['exact', 'finite_difference'])
