@@ -10,8 +10,8 @@ from typing import Any, Callable, Sequence
 import torch
 from torch.utils.benchmark import Measurement, TaskSpec
 from torch.utils.benchmark import timer as torch_clock
-from torch.utils.flop_counter import FlopCounterMode
 
+from .flops import count_flops
 from .memory import peak_memory
 
 
@@ -126,9 +126,7 @@ def measure(suite: str, cases: Sequence[Case], settings: Settings) -> list[Row]:
 def _count(run: Callable[[], Any], device: str) -> tuple[int, int]:
     gc.collect()
     memory = peak_memory(run, device)
-    with FlopCounterMode(display=False) as counter:
-        run()
-    return memory, counter.get_total_flops()
+    return memory, count_flops(run)
 
 
 def ratio(rows: Sequence[Row], name: str, reference: str, of: str = 'median') -> float:

@@ -2,8 +2,10 @@ import json
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmdsts.benchmark import Case, Goal, Row, Settings, measure
+from mmdsts.benchmark.flops import count_flops
 from mmdsts.benchmark.measure import ratio
 from mmdsts.benchmark.memory import peak_memory
 from mmdsts.benchmark.report import show_goals, show_rows, write_json
@@ -25,6 +27,18 @@ def test_peak_counts_what_is_held_at_once():
 def test_peak_leaves_out_what_was_there():
     held = torch.ones(1 << 20)
     assert peak_memory(lambda: held.sum(), 'cpu') < 1 << 12
+
+
+def test_flops_are_those_of_pytorchs_counter():
+    layers = torch.nn.Sequential(torch.nn.Conv3d(3, 5, 3), torch.nn.BatchNorm3d(5), torch.nn.Conv3d(5, 4, (1, 3, 3)))
+    x = torch.ones(2, 3, 5, 7, 7)
+
+    def run():
+        layers(x).sum().backward()
+
+    with FlopCounterMode(display=False) as counter:
+        run()
+    assert count_flops(run) == counter.get_total_flops() > 0
 
 
 def test_rows_hold_figures_of_each_case():

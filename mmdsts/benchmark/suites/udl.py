@@ -26,7 +26,7 @@ OURS = [(f'{scope}, {method.replace("_", " ")}', dict(scope=scope, method=method
 class UDLSizes:
     """Size of a batch and of the neck, and the backbones."""
 
-    clips: int = 4
+    clips: int = 8
     frames: int = 8
     size: int = 64
     base_channels: int = 32
