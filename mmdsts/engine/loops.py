@@ -1,9 +1,11 @@
 """Train loops that bring the optimizer wrapper a held-out batch (METHOD 2)."""
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any, Iterator
 
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
@@ -31,6 +33,15 @@ class _UDLTrainLoop:
                 heldout_dataloader, seed=runner.seed + HELDOUT_SEED_OFFSET,
                 diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
 
+    def _take_resumed(self) -> dict[str, Any] | None:
+        resumed = self._random_state_hook.take()
+        loader = self.dataloader
+        if resumed is not None and loader.num_workers > 0 and getattr(loader, 'persistent_workers', False):
+            print_log('train_dataloader.persistent_workers=True: the generators of data workers are in no '
+                      'checkpoint, so random augmentation goes on otherwise than in a run that never stopped',
+                      logger='current', level=logging.WARNING)
+        return resumed
+
     def _train_on(self, batch_idx: int, data_batch: Any, heldout_batch: Any) -> None:
         """One iteration with its hooks; they see the training batch, as in MMEngine."""
         runner = self.runner
@@ -52,7 +63,8 @@ class UDLEpochBasedTrainLoop(_UDLTrainLoop, EpochBasedTrainLoop):
             every training epoch. Its samples should not be in the training loader's batch at the same time:
             give it data of its own (``dataset.indices``, another list). Defaults to None: the next batch of
             the training loader, for the last batch the first of the epoch, so that no video is decoded for
-            it.
+            it. The two are disjoint but for samples that ``DefaultSampler`` repeats at the end of an epoch that
+            processes cannot share evenly.
         **kwargs: ``max_epochs``, ``val_begin``, ``val_interval``, ``dynamic_intervals`` of MMEngine's loop.
 
     Raises:
@@ -69,7 +81,7 @@ class UDLEpochBasedTrainLoop(_UDLTrainLoop, EpochBasedTrainLoop):
         """Iterate one epoch."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        resumed = self._random_state_hook.take()
+        resumed = self._take_resumed()
         if resumed is not None:
             resumed['now'].restore()
         for idx, (data_batch, heldout_batch) in enumerate(self._pairs()):
@@ -122,7 +134,7 @@ class UDLIterBasedTrainLoop(_UDLTrainLoop, IterBasedTrainLoop):
 
     def run(self):
         """Launch training."""
-        self._resumed = self._random_state_hook.take()
+        self._resumed = self._take_resumed()
         self._start = self._iter
         return super().run()
 

@@ -350,8 +350,15 @@ class UDLOptimWrapper(OptimWrapper):
         return state
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Load a state of this wrapper."""
+        """Load a state of this wrapper.
+
+        Raises:
+            ValueError: The state is that of an optimizer whose groups are not split.
+        """
         state = dict(state_dict)
+        if any(GROUP not in group for group in state['param_groups']):
+            raise ValueError('the checkpoint was written without UDL: its optimizer has no upstream and downstream '
+                             'groups to resume from; start from its weights (load_from) instead of resuming')
         scaler, udl = state.pop('loss_scaler', None), state.pop('udl', None)
         if scaler is not None and self.loss_scaler is not None:
             self.loss_scaler.load_state_dict(scaler)

@@ -24,6 +24,7 @@ class UDLOptions:
         direct_term: See :func:`upstream_gradient`. Defaults to False.
         fd_epsilon: See :func:`upstream_gradient`. Defaults to 0.01.
         upstream_lr: Learning rate of the upstream groups. Defaults to None, that of the group each came from.
+            Schedulers that set a rate rather than scale it (``OneCycleLR``) overrule it: see ``GroupScheduler``.
         upstream_weight_decay: Weight decay of the upstream groups. Defaults to None, as for ``upstream_lr``.
         upstream_clip_grad: Arguments of :func:`torch.nn.utils.clip_grad_norm_` for the meta step, such as
             ``dict(max_norm=1.)``. Defaults to None, no clipping. The wrapper's ``clip_grad`` is for

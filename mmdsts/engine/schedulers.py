@@ -1,6 +1,8 @@
 """Different schedules for upstream and downstream."""
 from __future__ import annotations
 
+from functools import partial
+
 from mmengine.optim import BaseOptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
@@ -14,6 +16,9 @@ def group_scheduler(optimizer: BaseOptimWrapper, group: str, policy: str, **kwar
     ``dict(type='GroupScheduler', group='upstream', policy='CosineAnnealingLR', T_max=100, by_epoch=True)``;
     all other schedulers in ``param_scheduler`` still move both kinds.
 
+    Epoch-based policies take ``convert_to_iter_based=True``, as in MMEngine. Policies that set a rate rather than scale
+    it, such as ``OneCycleLR`` with its ``eta_max``, give every group the same one: here each kind can have its own.
+
     Args:
         optimizer: The wrapper, given by the runner.
         group: ``'upstream'`` or ``'downstream'``.
@@ -26,6 +31,10 @@ def group_scheduler(optimizer: BaseOptimWrapper, group: str, policy: str, **kwar
     if group not in (UPSTREAM, DOWNSTREAM):
         raise ValueError(f"group is {group!r}, expected '{UPSTREAM}' or '{DOWNSTREAM}'")
     return PARAM_SCHEDULERS.build(dict(type=policy, optimizer=_GroupView(optimizer, group), **kwargs))
+
+
+#: What MMEngine calls in the place of the class where ``convert_to_iter_based=True``.
+group_scheduler.build_iter_from_epoch = partial(group_scheduler, convert_to_iter_based=True)
 
 
 class _GroupView(BaseOptimWrapper):

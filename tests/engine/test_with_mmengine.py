@@ -328,7 +328,8 @@ def full_state(runner):
 
 @pytest.mark.parametrize('heldout', [False, True], ids=['next', 'own_loader'])
 @pytest.mark.parametrize(('by', 'workers'), [
-    ('epochs', 0), ('epochs', 1), ('iters', 0), ('iters_mid_pass', 0), ('iters_mid_pass', 1)])
+    ('epochs', 0), pytest.param('epochs', 1, marks=pytest.mark.slow), ('iters', 0), ('iters_mid_pass', 0),
+    pytest.param('iters_mid_pass', 1, marks=pytest.mark.slow)])
 def test_resume_is_bit_identical(tmp_path, by, workers, heldout):
     """With validation in between, EMA, momentum, a schedule, and augmentation from the global generators."""
     by_epoch = by == 'epochs'
@@ -403,3 +404,41 @@ def test_wrapper_is_mmengine_s_kind():
     from mmengine.optim import OptimWrapper
     assert issubclass(UDLOptimWrapper, OptimWrapper)
     assert json.dumps(build_wrapper(build_recognizer()).get_lr())
+
+
+def test_one_cycle_for_each_kind(tmp_path):
+    """A schedule that sets rates, changed every iteration, and resumed."""
+    cycle = dict(total_steps=4, by_epoch=True, convert_to_iter_based=True)
+    settings = dict(epochs=4, param_scheduler=[
+        dict(type='GroupScheduler', group='downstream', policy='OneCycleLR', eta_max=0.1, **cycle),
+        dict(type='GroupScheduler', group='upstream', policy='OneCycleLR', eta_max=0.4, **cycle)])
+    results = []
+    for stop in (None, 6):
+        work_dir = tmp_path / str(stop)
+        if stop is not None:
+            runner = build_runner(work_dir, **settings, custom_hooks=[dict(type='StopAfter', iters=stop)])
+            runner.train_loop_by_epoch = True
+            with pytest.raises(KeyboardInterrupt):
+                runner.train()
+        runner = build_runner(work_dir, **settings, resume=stop is not None)
+        runner.train()
+        results.append(full_state(runner))
+    assert not changed(*results)
+    log = read_log(tmp_path / 'None')
+    assert max(line['lr'] for line in log) > 0.09
+    assert all(line['upstream_lr'] == pytest.approx(4 * line['lr']) for line in log)
+
+
+def test_resuming_a_plain_run_is_an_error():
+    model = build_recognizer()
+    plain = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match='written without UDL.*load_from'):
+        build_wrapper(model).load_state_dict(plain.state_dict())
+
+
+def test_memory_of_the_steps_is_logged_on_request():
+    model = build_recognizer()
+    logged = build_wrapper(model, udl=dict(log_memory=True)).train_step(model, make_batch(seed=1), make_batch(seed=2))
+    assert all(logged[f'{step}_memory'] > 1 for step in ('simulated', 'meta', 'actual'))
+    logged = build_wrapper(model).train_step(model, make_batch(seed=1), make_batch(seed=2))
+    assert not [key for key in logged if 'memory' in key]
