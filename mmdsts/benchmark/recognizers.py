@@ -57,7 +57,11 @@ def build(config: dict[str, Any], device: str) -> nn.Module:
     torch.manual_seed(0)
     # Names in nested configs are MMAction2's, whatever the scope of the caller.
     with DefaultScope.overwrite_default_scope('mmaction'):
-        return MODELS.build(copy.deepcopy(config)).to(device)
+        model = MODELS.build(copy.deepcopy(config)).to(device)
+    # MMAction2's heads hand their scores to numpy for the training accuracy, and numpy has no bfloat16.
+    model.cls_head.register_forward_hook(
+        lambda head, args, scores: scores.float() if scores.dtype == torch.bfloat16 else scores)
+    return model
 
 
 def batch(config: dict[str, Any], clips: int, frames: int, size: int, seed: int = 0) -> dict[str, Any]:

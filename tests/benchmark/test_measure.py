@@ -85,3 +85,13 @@ def test_reports(capsys, tmp_path):
     assert found['machine']['dtype'] == 'float32'
     assert found['rows'][0]['memory'] == 3 << 20
     assert [goal['met'] for goal in found['goals']] == [False, True]
+
+
+def test_what_cannot_be_counted_says_so():
+    def run():
+        if torch.utils._python_dispatch._len_torch_dispatch_stack():
+            raise RuntimeError('not under a mode\nmore')
+
+    row, = measure('suite', [Case('shy', run)], FAST)
+    assert row.flops is None
+    assert row.note == ' FLOPs not counted: not under a mode'
