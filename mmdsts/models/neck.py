@@ -34,14 +34,17 @@ class DSTSNeck(BaseModule):
             means the width of the feature and no such convolutions. A neuron holds ``13 C^2`` weights, so
             wide features need it. Defaults to None.
         pulse: ``'sum'`` (the definition in the notes), ``'mean'`` or ``'centered'``, see
-            :class:`~mmdsts.models.routing.Pulse`. Defaults to ``'centered'``: README, "Which pulse", has the
-            measurement behind it.
+            :class:`~mmdsts.models.routing.Pulse`. Defaults to ``'centered'``: docs/toygym.md has the measurement
+            behind it.
         temperature: Temperature of the Gumbel-Softmax; an attribute, so that a hook can follow a schedule.
             Defaults to 1.
         balance_weight: Weight of the load-balance loss, logged as ``loss_balance``. 0 leaves it out. Defaults
             to 0.
         soft_prob: Probability that a gate passes its soft value in training (METHOD 1.3). Defaults to 0.
         gate_std: Standard deviation of the initial gates. Defaults to 1.
+        zero_init: Whether the module's last convolution starts at zero, so that the neck starts as the identity
+            and leaves a pretrained backbone's feature as it is. Defaults to True: docs/toygym.md has the
+            measurement behind it.
         in_index: Which entry to take where the backbone returns several stages. Defaults to -1.
         keep_stages: Whether to return all stages, with entry ``in_index`` replaced, as ``SlowFastHead``
             needs. Defaults to False: only the output.
@@ -74,6 +77,7 @@ class DSTSNeck(BaseModule):
         balance_weight: float = 0.0,
         soft_prob: float = 0.0,
         gate_std: float = 1.0,
+        zero_init: bool = True,
         in_index: int = -1,
         keep_stages: bool = False,
         norm_cfg: dict[str, Any] = dict(type='BN3d'),
@@ -109,6 +113,10 @@ class DSTSNeck(BaseModule):
             for _ in range(num_layers)
         )
         self.expand = nn.Conv3d(width, in_channels, 1) if hidden_channels is not None else nn.Identity()
+        if zero_init:
+            last = self.layers[-1].fuse if hidden_channels is None else self.expand
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
         self.temperature = temperature
         #: Active neurons of the last evaluation batch, long, shape ``(L, B)``; training leaves it alone.
         self.last_active: Tensor | None = None

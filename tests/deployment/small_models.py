@@ -8,7 +8,7 @@ CLIPS = dict(
     type='Recognizer3D',
     backbone=dict(type='ResNet3dSlowOnly', depth=18, pretrained=None, lateral=False, base_channels=4,
                   norm_cfg=dict(type='BN3d'), conv1_kernel=(1, 3, 3), inflate=(0, 0, 0, 1)),
-    neck=dict(type='DSTSNeck', in_channels=32, num_layers=2, num_neurons=3, hidden_channels=8),
+    neck=dict(type='DSTSNeck', in_channels=32, num_layers=2, num_neurons=3, hidden_channels=8, zero_init=False),
     cls_head=dict(type='I3DHead', in_channels=32, num_classes=5, spatial_type='avg', average_clips='prob'),
     data_preprocessor=dict(type='ActionDataPreprocessor', mean=[120., 110., 100.], std=[60., 50., 40.],
                            to_rgb=True, format_shape='NCTHW'))
@@ -17,7 +17,7 @@ CLIPS_SHAPE = (2, 3, 4, 32, 32)  # two views
 FRAMES = dict(
     type='DSTSRecognizer2D',
     backbone=dict(type='ResNetTSM', depth=18, pretrained=None, num_segments=4, shift_div=8),
-    neck=dict(type='DSTSNeck', in_channels=512, num_layers=2, num_neurons=3, hidden_channels=8),
+    neck=dict(type='DSTSNeck', in_channels=512, num_layers=2, num_neurons=3, hidden_channels=8, zero_init=False),
     cls_head=dict(type='TSMHead', num_segments=4, in_channels=512, num_classes=5, spatial_type='avg',
                   consensus=dict(type='AvgConsensus', dim=1), average_clips='prob'),
     data_preprocessor=dict(type='ActionDataPreprocessor', mean=[120., 110., 100.], std=[60., 50., 40.],

@@ -38,7 +38,7 @@ class ToyBackbone(BaseModule):
 
 def recognizer_config(norm='batch', dropout=0.2, neck=None, checkpoint='none', **kwargs) -> dict:
     """Config of a ``Recognizer3D`` with a DSTS neck."""
-    neck_cfg = dict(type='DSTSNeck', in_channels=WIDTH, num_layers=2, num_neurons=3, hidden_channels=4,
+    neck_cfg = dict(type='DSTSNeck', zero_init=False, in_channels=WIDTH, num_layers=2, num_neurons=3, hidden_channels=4,
                     balance_weight=0.1)
     if norm != 'batch':
         neck_cfg['norm_cfg'] = dict(type='GN', num_groups=2)

@@ -8,7 +8,8 @@ from mmdsts.models import DSTSNeck
 
 def _neck(**kwargs):
     torch.manual_seed(0)
-    return MODELS.build(dict(type='DSTSNeck', in_channels=6, num_layers=2, num_neurons=3, **kwargs))
+    # Not the identity, as after training.
+    return MODELS.build(dict(type='DSTSNeck', in_channels=6, num_layers=2, num_neurons=3, zero_init=False, **kwargs))
 
 
 def test_keeps_the_shape_and_adds_the_feature():
@@ -19,6 +20,16 @@ def test_keeps_the_shape_and_adds_the_feature():
     torch.nn.init.zeros_(neck.layers[-1].fuse.weight)
     torch.nn.init.zeros_(neck.layers[-1].fuse.bias)
     assert torch.equal(neck(x)[0], x)
+
+
+@pytest.mark.parametrize('hidden_channels', [None, 4])
+def test_starts_as_the_identity_but_learns(hidden_channels):
+    neck = DSTSNeck(in_channels=6, num_layers=2, num_neurons=3, hidden_channels=hidden_channels)
+    x = torch.randn(2, 6, 3, 4, 4)
+    out = neck(x)[0]
+    assert torch.equal(out, x)
+    out.square().sum().backward()
+    assert (neck.expand if hidden_channels else neck.layers[-1].fuse).weight.grad.abs().max() > 0
 
 
 def test_hidden_channels_put_the_layers_between_projections():

@@ -469,7 +469,7 @@ def test_a_neck_that_breaks_the_contract_is_refused():
 
 
 def test_with_the_dsts_neck():
-    neck = dict(type='DSTSNeck', in_channels=C, num_layers=2, num_neurons=3)
+    neck = dict(type='DSTSNeck', in_channels=C, num_layers=2, num_neurons=3, zero_init=False)
     model = build(neck=neck, cls_head=head('TSMHead', num_segments=S))
     inputs = videos(3, views=3)
     crops = [predict(model, inputs[:, v * S : (v + 1) * S]) for v in range(3)]

@@ -26,7 +26,7 @@ def _operators(neck):
 @pytest.mark.parametrize('accumulate', [1, 2])
 def test_idle_neurons_are_bit_identical_after_a_step(name, accumulate):
     torch.manual_seed(0)
-    neck = MODELS.build(dict(type='DSTSNeck', in_channels=6, num_layers=2, num_neurons=4))
+    neck = MODELS.build(dict(type='DSTSNeck', in_channels=6, num_layers=2, num_neurons=4, zero_init=False))
     wrapper = OptimWrapper(OPTIMIZERS[name](neck.parameters()), accumulative_counts=accumulate)
     idle_seen = moved_seen = 0
     for _ in range(12):
@@ -51,7 +51,8 @@ def _train_one_of_two(rank, store, queue):
     torch.distributed.init_process_group('gloo', init_method=f'file://{store}', rank=rank, world_size=2)
     torch.manual_seed(0)
     neck = MODELS.build(
-        dict(type='DSTSNeck', in_channels=4, num_layers=1, num_neurons=3, pulse='mean', temperature=1e-3)
+        dict(type='DSTSNeck', in_channels=4, num_layers=1, num_neurons=3, pulse='mean', temperature=1e-3,
+             zero_init=False)
     )
     x = torch.rand(4, 4, 2, 3, 3)
     with torch.no_grad():
