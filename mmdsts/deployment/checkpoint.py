@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmaction.registry import MODELS
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmdsts.version import __version__
@@ -85,7 +86,9 @@ def load_deployed(path: str | PathLike, device: str | torch.device = 'cpu') -> n
     if config is None:
         raise ValueError(f"{path} holds no deployed model: expected meta['mmdsts_deployed'], as tools/deploy.py "
                          'writes it. An ordinary checkpoint has to be deployed first')
-    model = MODELS.build(config)
+    # Whatever the caller's scope: nested configs name classes of MMAction2.
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        model = MODELS.build(config)
     model.load_state_dict(checkpoint['state_dict'])
     return model.eval().to(device)
 
