@@ -63,7 +63,7 @@ def test_udl():
 
 
 def test_the_unrolled_iteration_is_ours():
-    config = with_dsts(slowonly(18, 4), hidden_channels=8, num_neurons=2, num_layers=1)
+    config = with_dsts(slowonly(18, 4), hidden_channels=8, num_neurons=2, num_layers=1, zero_init=False)
     config['backbone']['norm_cfg'] = dict(type='BN3d')
     batches = [batch(config, 4, 8, 32, seed) for seed in (0, 1)]
     models = [build(config, 'cpu').double().train() for _ in range(2)]
