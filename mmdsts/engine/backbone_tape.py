@@ -24,8 +24,7 @@ class BackboneTape:
     """Outputs of a backbone for one batch.
 
     Args:
-        model: The recognizer. It calls the backbone once or several times in a forward, the same way each
-        time.
+        model: The recognizer. It calls the backbone once or several times in a forward, always the same way.
         name: Attribute of the recognizer that holds the backbone.
 
     Note:
@@ -79,8 +78,7 @@ class BackboneTape:
         """Return what was recorded, and continue the random stream where it stood after the recorded call.
 
         Args:
-            detach: As for :meth:`record`. False also moves the backbone's buffers to where the recording
-            took them.
+            detach: As for :meth:`record`. False also moves the backbone's buffers to where the recording took them.
         """
         calls = iter(self._calls)
 
@@ -101,9 +99,7 @@ class BackboneTape:
 
     @contextmanager
     def constant(self) -> Iterator[None]:
-        """Run the backbone without gradients, in its present mode, on copies of its buffers; record
-        nothing.
-        """
+        """Run the backbone without gradients, in its present mode, on copies of its buffers; record nothing."""
         buffers = _copies(self.backbone)
 
         def call(method: str, *args, **kwargs) -> Any:
@@ -153,9 +149,7 @@ class _Call(NamedTuple):
 
 
 class _StandIn(nn.Module):
-    """Looks like a backbone, but hands its calls to ``call(method, *args)``; other attributes are the
-    backbone's.
-    """
+    """Looks like a backbone, but hands its calls to ``call(method, *args)``; the rest is the backbone's."""
 
     def __init__(self, backbone: nn.Module, call: Callable) -> None:
         super().__init__()

@@ -49,8 +49,7 @@ class UDLOptimWrapperConstructor:
         udl = self.wrapper_cfg.get('udl') or {}
         overrides = {key: udl[f'upstream_{key}'] for key in ('lr', 'weight_decay')
                      if udl.get(f'upstream_{key}') is not None}
-        # In place and before the first step: the optimizer holds no state yet, and each group has all its
-        # options.
+        # In place and before the first step: the optimizer holds no state yet, and each group has all its options.
         members = {id(p) for p in upstream.values()}
         optimizer.param_groups[:] = _split_groups(optimizer.param_groups, members, overrides)
         return OPTIM_WRAPPERS.build(self.wrapper_cfg, default_args=dict(optimizer=optimizer))

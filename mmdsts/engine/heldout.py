@@ -5,8 +5,7 @@ from typing import Any, Callable, Iterable, Iterator
 
 from torch.utils.data import DataLoader
 
-#: Added to the run's seed for a held-out loader of its own, so that both loaders do not walk the data in one
-# order.
+#: Added to the run's seed for a held-out loader of its own, so that both loaders do not walk the data in one order.
 #: Samplers add the epoch to their seed, so it is far above any number of epochs.
 HELDOUT_SEED_OFFSET = 1_000_003
 
@@ -15,8 +14,7 @@ def with_next(batches: Iterable[Any], before_fetch: Callable[[str], None] = lamb
               ) -> Iterator[tuple[Any, Any]]:
     """Pair each batch of an epoch with the next one, and the last with the first.
 
-    An epoch samples without replacement, so the two batches of a pair are disjoint. Each batch is decoded
-    once.
+    An epoch samples without replacement, so the two batches of a pair are disjoint. Each batch is decoded once.
 
     Args:
         batches: One epoch.
@@ -45,9 +43,7 @@ def with_next(batches: Iterable[Any], before_fetch: Callable[[str], None] = lamb
 
 
 def set_epoch(loader: DataLoader, epoch: int) -> None:
-    """Tell the sampler of a loader the epoch, where it has a use for it (as MMEngine's DistSamplerSeedHook
-    does).
-    """
+    """Tell the sampler of a loader the epoch, where it asks for it (as MMEngine's DistSamplerSeedHook does)."""
     for sampler in (loader.sampler, getattr(loader.batch_sampler, 'sampler', None)):
         if hasattr(sampler, 'set_epoch'):
             sampler.set_epoch(epoch)

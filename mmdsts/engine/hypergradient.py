@@ -200,8 +200,7 @@ def meta_gradient(step: SimulatedStep,
                   fd_epsilon: float = 0.01,
                   loss_scale: float = 1.0,
                   reduce: Reduce | None = None) -> MetaGradient:
-    """Gradient of the meta step from the result of :func:`simulated_step`, which must have used the same
-    ``method``.
+    """Gradient of the meta step from the result of :func:`simulated_step` with the same ``method``.
 
     Arguments as :func:`upstream_gradient`.
     """
@@ -212,8 +211,7 @@ def meta_gradient(step: SimulatedStep,
               **({('u', n): t for n, t in u_hat.items()} if direct_term else {})}
     found = _grad(loss, wanted, loss_scale)
     w = _averaged({n: found['d', n] for n in step.downstream}, step.downstream, reduce)
-    # From here on one vector: how the held-out loss answers to the inner gradient g_d, d_hat = d - inner_lr
-    # * g_d.
+    # From here on one vector: how the held-out loss answers to g_d, since d_hat = d - inner_lr * g_d.
     answer = {name: -step.inner_lr[name] * t for name, t in w.items()}
     local = (_vector_jacobian(step, answer, loss_scale) if method == 'exact' else
              _finite_difference(step, answer, train_loss, fd_epsilon, loss_scale))

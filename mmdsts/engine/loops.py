@@ -157,8 +157,7 @@ class UDLIterBasedTrainLoop(_UDLTrainLoop, IterBasedTrainLoop):
 
     def _before_fetch(self, kind: str) -> None:
         if self._resumed is not None and self._given < self._start and kind in self._resumed['fetch']:
-            # Winding forward: only the last batch of each kind is used again, and it is fetched from this
-            # state.
+            # Winding forward: only the last batch of each kind is used again, and this is where it was fetched.
             self._resumed['fetch'][kind].restore()
         self.fetch_states[kind] = RandomState.capture()
 

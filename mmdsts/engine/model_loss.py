@@ -1,6 +1,4 @@
-"""The loss of an MMEngine model as a function of tensors: the form that the hypergradient takes (METHOD
-2).
-"""
+"""The loss of an MMEngine model as a function of tensors, as the hypergradient takes it (METHOD 2)."""
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
@@ -16,11 +14,9 @@ from .backbone_tape import BackboneTape
 
 Batch = Any
 
-CHECKPOINTING = ('activation checkpointing inside what the UDL steps differentiate: a recomputed forward '
-                 'would see the '
-                 "live parameters, not the simulated ones. Use udl=dict(scope='neck'), which leaves the "
-                 "backbone out, "
-                 'or switch it off (with_cp, use_checkpoint, activation_checkpointing)')
+CHECKPOINTING = ('activation checkpointing inside what the simulated and meta steps differentiate: a recomputed '
+                 "forward would see the live parameters, not the simulated ones. Use udl=dict(scope='neck'), which "
+                 'leaves the backbone out, or switch it off (with_cp, use_checkpoint, activation_checkpointing)')
 
 
 @contextmanager
@@ -142,8 +138,8 @@ class HeldoutLoss:
     def __call__(self, upstream: dict[str, Tensor], downstream: dict[str, Tensor]) -> Tensor:
         """Scalar loss at the given tensors."""
         features = nullcontext() if self.tape is None else self.tape.constant()
-        # Without a stand-in every gradient here is taken at d_hat, after functional_call has put d back:
-        # saved-tensor hooks (non-reentrant checkpointing) would silently recompute at d.
+        # The gradient is taken after functional_call has put d back in the place of d_hat: what recomputes its forward
+        # then (non-reentrant checkpointing, by saved-tensor hooks) would silently do so at d.
         guard = torch.autograd.graph.disable_saved_tensors_hooks(f'UDL met {CHECKPOINTING}')
         with self.autocast(), features, guard:
             return functional_loss(self.model, self.data, upstream, downstream)

@@ -19,12 +19,13 @@ class UDLOptions:
             rate in the optimizer, schedules and auto-scaling included, as the notes use one rate everywhere.
         scope: ``'neck'``: the simulated step moves everything downstream but the backbone, whose features are
             constants in steps 1 and 2. ``'full'``: it moves everything downstream. Defaults to ``'neck'``.
-        method: ``'exact'`` or ``'finite_difference'``, see :func:`upstream_gradient`. Defaults to
-        ``'exact'``.
+        method: ``'exact'`` or ``'finite_difference'``, see :func:`upstream_gradient`. Defaults to ``'exact'``.
         direct_term: See :func:`upstream_gradient`. Defaults to False.
         fd_epsilon: See :func:`upstream_gradient`. Defaults to 0.01.
         upstream_lr: Learning rate of the upstream groups. Defaults to None, that of the group each came from.
             Schedulers that set a rate rather than scale it (``OneCycleLR``) overrule it: see ``GroupScheduler``.
+            The meta gradient is proportional to the inner rate, so with plain SGD and one rate for all, upstream moves
+            by the square of it; optimizers that scale their steps (Adam) do not have this.
         upstream_weight_decay: Weight decay of the upstream groups. Defaults to None, as for ``upstream_lr``.
         upstream_clip_grad: Arguments of :func:`torch.nn.utils.clip_grad_norm_` for the meta step, such as
             ``dict(max_norm=1.)``. Defaults to None, no clipping. The wrapper's ``clip_grad`` is for

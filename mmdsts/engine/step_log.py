@@ -1,7 +1,6 @@
 """Time and peak memory of the parts of a training step."""
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from contextlib import contextmanager
@@ -55,6 +54,8 @@ class StepLog:
     def _peak(self) -> float:
         if self.device.type == 'cuda':
             return torch.cuda.max_memory_allocated(self.device) / 2 ** 20
+        import resource  # not on Windows, and only needed here
+
         # Kilobytes on Linux, bytes on macOS.
         unit = 2 ** 20 if sys.platform == 'darwin' else 2 ** 10
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
