@@ -37,11 +37,12 @@ def train(work_dir, world_size: int, settings: dict, noise: bool = False, float6
     init_default_scope('mmaction')
     settings = dict(settings)
     stop_after = settings.pop('stop_after', None)
+    find_unused = settings.pop('find_unused_parameters', True)
     if not noise:
         without_noise()
     model = build_recognizer(dtype=torch.float64 if float64 else torch.float32, **settings.pop('model'))
     if world_size > 1:
-        wrapper = dict(type='MMDistributedDataParallel', find_unused_parameters=True)
+        wrapper = dict(type='MMDistributedDataParallel', find_unused_parameters=find_unused)
         settings.update(launcher='pytorch', cfg=dict(model_wrapper_cfg=wrapper))
     if stop_after is not None:
         settings['custom_hooks'] = [dict(type='StopAfter', iters=stop_after)]
