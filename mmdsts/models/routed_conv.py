@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .selection import conv_per_sample, dense_gradients, gated_weights, select_weights
+from .selection import conv_per_sample, gated_weights, select_weights
+from .weight_gradients import choice_gradient, weight_gradients
 
 
 def routed_conv(x: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
@@ -136,7 +137,7 @@ def _differentiable_gradients(
     ]
     grad_images, per_sample = (torch.stack(parts) for parts in zip(*pairs))
     per_sample = per_sample.to(choice.dtype).view(-1, *weights[0].shape)
-    return (grad_images, *dense_gradients(choice, masks, weights, per_sample))
+    return (grad_images, *weight_gradients(choice, masks, weights, per_sample))
 
 
 def _lean_gradients(
@@ -171,30 +172,10 @@ def _lean_gradients(
             total = summed[position[b]]
             summed[position[b]] = grad_kernel.to(buffer.dtype) if total is None else total.add_(grad_kernel)
         if needed[1]:
-            _choice_gradient(buffer[: len(chunk)], masks, weights, out=grad_choice[chunk.start : chunk.stop])
+            choice_gradient(buffer[: len(chunk)], masks, weights, out=grad_choice[chunk.start : chunk.stop])
     grad_masks = torch.zeros_like(masks)
     grad_weights: list[Tensor | None] = [None] * neurons
     for i, total in zip(active, summed):
         grad_masks[i] = (total * weights[i]).sum(dim=(0, 2, 3, 4))
         grad_weights[i] = total.mul_(masks[i].view(1, -1, 1, 1, 1)) if needed[3 + i] else None
     return (grad_images, grad_choice, grad_masks, *grad_weights)
-
-
-# Entries of the gated weights that are held at once: a piece of all neurons that stays in the cache between
-# being written and read.
-_PIECE = 1 << 20
-
-
-def _choice_gradient(per_sample: Tensor, masks: Tensor, weights: Sequence[Tensor], out: Tensor) -> None:
-    """``out[b, i] = <per_sample[b], weights[i] * masks[i]>``, one piece of the output channels after
-    another.
-    """
-    outputs = weights[0].shape[0]
-    rows = min(outputs, max(8, _PIECE // (len(weights) * weights[0][0].numel())))
-    gates = masks.view(len(weights), 1, -1, 1, 1, 1).unbind(0)
-    piece = weights[0].new_empty(len(weights), rows, *weights[0].shape[1:])
-    for first in range(0, outputs, rows):
-        piece = piece[:, : outputs - first]
-        for weight, gate, gated in zip(weights, gates, piece.unbind(0)):
-            torch.mul(weight[first : first + rows], gate, out=gated)
-        out.addmm_(per_sample[:, first : first + rows].flatten(1), piece.flatten(1).t())

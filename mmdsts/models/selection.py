@@ -14,9 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Neurons whose gated weights are held at once in a first-order backward pass: enough for an efficient
-# product, whatever N is.
-_CHUNK = 8
+from .weight_gradients import choice_gradient, weight_gradients
 
 
 def select_weights(choice: Tensor, masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
@@ -68,10 +66,6 @@ class _StackParameters(torch.autograd.Function):
         return (None, *(g if used else None for g, used in zip(grad.unbind(0), choice.any(dim=0).tolist())))
 
 
-def _as_mask(masks: Tensor) -> Tensor:
-    return masks[:, None, :, None, None, None]
-
-
 def gated_weights(masks: Tensor, weights: Sequence[Tensor], indices: Iterable[int]) -> Tensor:
     """Masked weights of some neurons, stacked: shape ``(len(indices), C_out, C_in, kT, kH, kW)``."""
     return torch.stack([weights[i] * masks[i].view(1, -1, 1, 1, 1) for i in indices])
@@ -92,19 +86,8 @@ class _SelectWeights(torch.autograd.Function):
         # A caller may run this pass inside autocast; the selection works in the precision of the weights.
         with torch.autocast(device_type=grad.device.type, enabled=False):
             if torch.is_grad_enabled():
-                return dense_gradients(choice, masks, weights, grad)
+                return weight_gradients(choice, masks, weights, grad)
             return _sparse_gradients(choice, masks, weights, grad, ctx.needs_input_grad)
-
-
-def dense_gradients(
-    choice: Tensor, masks: Tensor, weights: Sequence[Tensor], grad: Tensor
-) -> tuple[Any, ...]:
-    """Gradients as differentiable expressions, for a backward pass that is itself differentiated."""
-    stacked = torch.stack(list(weights))
-    grad_choice = grad.flatten(1) @ (stacked * _as_mask(masks)).flatten(1).t()
-    per_neuron = (choice.t() @ grad.flatten(1)).view_as(stacked)
-    grad_masks = (per_neuron * stacked).sum(dim=(1, 3, 4, 5))
-    return (grad_choice, grad_masks, *(per_neuron * _as_mask(masks)).unbind(0))
 
 
 def _sparse_gradients(
@@ -119,20 +102,9 @@ def _sparse_gradients(
         grad_masks[i] = (summed * weights[i]).sum(dim=(0, 2, 3, 4))
         if needed[2 + i]:
             grad_weights[i] = summed * masks[i].view(1, -1, 1, 1, 1)
-    grad_choice = (
-        torch.cat(
-            [
-                flat
-                @ gated_weights(masks, weights, range(first, min(first + _CHUNK, len(weights))))
-                .flatten(1)
-                .t()
-                for first in range(0, len(weights), _CHUNK)
-            ],
-            dim=1,
-        )
-        if needed[0]
-        else None
-    )
+    grad_choice = torch.zeros_like(choice) if needed[0] else None
+    if needed[0]:
+        choice_gradient(grad, masks, weights, out=grad_choice)
     return (grad_choice, grad_masks, *grad_weights)
 
 

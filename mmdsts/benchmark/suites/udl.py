@@ -28,8 +28,8 @@ class UDLSizes:
 
     clips: int = 8
     frames: int = 8
-    size: int = 64
-    base_channels: int = 32
+    size: int = 112
+    base_channels: int = 64
     hidden_channels: int = 128
     num_neurons: int = 10
     backbones: tuple = ('SlowOnly-R18', 'TSM-R18')

@@ -1,0 +1,168 @@
+"""What the weight gradients of single samples mean for choice, gates and operators, once and twice
+differentiable.
+
+With ``P_b`` the gradient towards the weights of sample ``b``, ``y`` the choice and ``m_i`` the mask of neuron
+``i``::
+
+    towards the choice   <P_b, W_i * m_i>           for every neuron, activated or not
+    towards the masks    sum_b y_bi <P_b, W_i>      per input channel
+    towards the weights  sum_b y_bi P_b * m_i
+
+Both are sums over the active neuron's samples, so only active neurons cost anything there. UDL differentiates
+these three again (METHOD 2); as one function with a backward pass of its own, that needs neither stacked
+copies of all neurons nor a pass over them for each product.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+# Entries of the weights of all neurons that are held at once: a piece that stays in the cache between being
+# written and read.
+_PIECE = 1 << 20
+
+
+def weight_gradients(
+    choice: Tensor, masks: Tensor, weights: Sequence[Tensor], per_sample: Tensor
+) -> tuple[Tensor, ...]:
+    """Gradients as differentiable expressions of the arguments.
+
+    Args:
+        choice: One-hot rows, shape ``(B, N)``.
+        masks: Factors of the input channels, shape ``(N, C_in)``.
+        weights: ``N`` tensors of shape ``(C_out, C_in, kT, kH, kW)``.
+        per_sample: ``P``, shape ``(B, C_out, C_in, kT, kH, kW)``.
+
+    Returns:
+        Gradients towards ``choice``, ``masks`` and each of the weights, of their shapes.
+    """
+    return _WeightGradients.apply(choice, masks, per_sample, *weights)
+
+
+def choice_gradient(per_sample: Tensor, masks: Tensor, weights: Sequence[Tensor], out: Tensor) -> None:
+    """Add ``<per_sample[b], weights[i] * masks[i]>`` to ``out[b, i]``."""
+    factors = masks.view(*masks.shape, 1, 1, 1)
+    for rows, piece in _pieces(weights):
+        for weight, factor, gated in zip(weights, factors, piece):
+            torch.mul(weight[rows], factor, out=gated)
+        out.addmm_(per_sample[:, rows].flatten(1), piece.flatten(1).t())
+
+
+def _pieces(weights: Sequence[Tensor]) -> Iterator[tuple[slice, Tensor]]:
+    """Slices of the output channels, and room for those of all neurons."""
+    outputs = weights[0].shape[0]
+    rows = min(outputs, max(8, _PIECE // (len(weights) * weights[0][0].numel())))
+    piece = weights[0].new_empty(len(weights), rows, *weights[0].shape[1:])
+    for first in range(0, outputs, rows):
+        yield slice(first, min(first + rows, outputs)), piece[:, : outputs - first]
+
+
+def _literal(choice: Tensor, masks: Tensor, per_sample: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+    """The same in plain operations: what a third derivative goes through."""
+    stacked, factors = torch.stack(weights), masks[:, None, :, None, None, None]
+    per_neuron = (choice.t() @ per_sample.flatten(1)).view_as(stacked)
+    return (
+        per_sample.flatten(1) @ (stacked * factors).flatten(1).t(),
+        (per_neuron * stacked).sum(dim=(1, 3, 4, 5)),
+        *(per_neuron * factors).unbind(0),
+    )
+
+
+def _members(choice: Tensor) -> list[tuple[int, Tensor]]:
+    """Active neurons with the rows of their samples."""
+    index = choice.argmax(dim=1)
+    return [(i, (index == i).nonzero().flatten()) for i in index.unique().tolist()]
+
+
+def _over_channels(product: Tensor) -> Tensor:
+    return product.sum(dim=(0, 2, 3, 4))
+
+
+class _WeightGradients(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, choice: Tensor, masks: Tensor, per_sample: Tensor, *weights: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(choice, masks, per_sample, *weights)
+        ctx.set_materialize_grads(False)
+        grad_choice, grad_masks = torch.zeros_like(choice), torch.zeros_like(masks)
+        choice_gradient(per_sample, masks, weights, out=grad_choice)
+        grad_weights = [torch.zeros_like(weight[:1, :1, :1, :1, :1]).expand_as(weight) for weight in weights]
+        for i, rows in _members(choice):
+            summed = per_sample[rows].sum(dim=0)
+            grad_masks[i] = _over_channels(summed * weights[i])
+            grad_weights[i] = summed.mul_(masks[i].view(1, -1, 1, 1, 1))
+        return (grad_choice, grad_masks, *grad_weights)
+
+    @staticmethod
+    def backward(
+        ctx: Any, to_choice: Tensor | None, to_masks: Tensor | None, *to_weights: Tensor | None
+    ) -> tuple[Any, ...]:
+        saved = ctx.saved_tensors
+        with torch.autocast(device_type=saved[0].device.type, enabled=False):
+            if torch.is_grad_enabled():
+                return _third(saved, (to_choice, to_masks, *to_weights))
+            return _second(saved, to_choice, to_masks, to_weights)
+
+
+def _third(inputs: Sequence[Tensor], cotangents: Sequence[Tensor | None]) -> tuple[Any, ...]:
+    """Gradients that can be differentiated once more."""
+    wanted = [t for t in inputs if t.requires_grad]
+    outputs, grads = zip(
+        *[(o, g) for o, g in zip(_literal(*inputs), cotangents) if g is not None and o.requires_grad]
+    )
+    found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True, allow_unused=True))
+    return tuple(next(found) if t.requires_grad else None for t in inputs)
+
+
+def _second(
+    saved: Sequence[Tensor],
+    to_choice: Tensor | None,
+    to_masks: Tensor | None,
+    to_weights: Sequence[Tensor | None],
+) -> tuple[Any, ...]:
+    """Vector-Jacobian product of the three expressions in the head of this file, one piece of the weights
+    after another.
+    """
+    choice, masks, per_sample, *weights = saved
+    neurons = range(len(weights))
+    factors = masks.view(*masks.shape, 1, 1, 1)
+    grad_choice, grad_masks = torch.zeros_like(choice), torch.zeros_like(masks)
+    grad_sample = torch.zeros_like(per_sample)
+    grad_weights: list[Tensor | None] = [
+        None if to_choice is None else torch.empty_like(weight) for weight in weights
+    ]
+    along = None if to_masks is None else to_masks.view(*masks.shape, 1, 1, 1)
+    for rows, piece in _pieces(weights):
+        samples = per_sample[:, rows].flatten(1)
+        if to_choice is not None:
+            for i in neurons:
+                torch.mul(weights[i][rows], factors[i], out=piece[i])
+            grad_sample[:, rows] += (to_choice @ piece.flatten(1)).view_as(grad_sample[:, rows])
+            chosen = (to_choice.t() @ samples).view_as(piece)
+            for i in neurons:
+                torch.mul(chosen[i], factors[i], out=grad_weights[i][rows])
+                grad_masks[i] += _over_channels(chosen[i].mul_(weights[i][rows]))
+        # What a sample's choice scales: the cotangents of the masks and of the weights, of every neuron.
+        for i in neurons:
+            scaled = (
+                piece[i].zero_()
+                if to_weights[i] is None
+                else torch.mul(to_weights[i][rows], factors[i], out=piece[i])
+            )
+            if along is not None:
+                scaled.addcmul_(along[i].expand_as(scaled), weights[i][rows])
+        grad_choice.addmm_(samples, piece.flatten(1).t())
+        for i, members in _members(choice):
+            grad_sample[members, rows] += piece[i]
+    for i, members in _members(choice):
+        summed = per_sample[members].sum(dim=0)
+        if to_weights[i] is not None:
+            grad_masks[i] += _over_channels(summed * to_weights[i])
+        if along is not None:
+            extra = summed.mul_(along[i])
+            grad_weights[i] = extra if grad_weights[i] is None else grad_weights[i].add_(extra)
+    return (grad_choice, grad_masks, grad_sample, *grad_weights)
