@@ -1,4 +1,6 @@
-# Fine-tuning of a pretrained backbone: SGD, linear warm-up, cosine. Our choice, not tuned on FineGym or Diving48.
+# Fine-tuning of a pretrained backbone: AdamW, linear warm-up, cosine. Our choice, not tuned on FineGym or Diving48.
+# Adaptive on purpose: UDL's gradient carries the rate of the simulated step as a factor, so that under plain SGD the
+# upstream parameters move with the square of the learning rate, which is hardly at all (or set udl.upstream_lr).
 max_epochs = 30
 warmup_epochs = 3
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_begin=1, val_interval=1)
@@ -7,7 +9,7 @@ test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4),
+    optimizer=dict(type='AdamW', lr=3e-4, weight_decay=0.05),
     clip_grad=dict(max_norm=40, norm_type=2))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=True, begin=0, end=warmup_epochs, convert_to_iter_based=True),
