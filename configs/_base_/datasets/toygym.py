@@ -23,7 +23,8 @@ test_pipeline = val_pipeline
 train_dataloader = dict(
     batch_size=24,
     num_workers=1,
-    persistent_workers=True,
+    # Workers that outlive an epoch have random states that no checkpoint holds: a resumed run would differ.
+    persistent_workers=False,
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
