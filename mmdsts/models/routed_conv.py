@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .selection import conv_per_sample, gated_weights, select_weights
-from .weight_gradients import choice_gradient, weight_gradients
+from .weight_gradients import choice_gradient, over_channels, rows_of_masks, weight_gradients
 
 
 def routed_conv(x: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
@@ -173,9 +173,10 @@ def _lean_gradients(
             summed[position[b]] = grad_kernel.to(buffer.dtype) if total is None else total.add_(grad_kernel)
         if needed[1]:
             choice_gradient(buffer[: len(chunk)], masks, weights, out=grad_choice[chunk.start : chunk.stop])
-    grad_masks = torch.zeros_like(masks)
+    grad_masks, factors = torch.zeros_like(masks), rows_of_masks(masks, weights[0])
     grad_weights: list[Tensor | None] = [None] * neurons
     for i, total in zip(active, summed):
-        grad_masks[i] = (total * weights[i]).sum(dim=(0, 2, 3, 4))
-        grad_weights[i] = total.mul_(masks[i].view(1, -1, 1, 1, 1)) if needed[3 + i] else None
+        grad_masks[i] = over_channels(total * weights[i])
+        if needed[3 + i]:
+            grad_weights[i] = (total.flatten(1) * factors[i]).view_as(total)
     return (grad_images, grad_choice, grad_masks, *grad_weights)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .weight_gradients import choice_gradient, weight_gradients
+from .weight_gradients import choice_gradient, rows_of_masks, weight_gradients
 
 
 def select_weights(choice: Tensor, masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
@@ -68,7 +68,8 @@ class _StackParameters(torch.autograd.Function):
 
 def gated_weights(masks: Tensor, weights: Sequence[Tensor], indices: Iterable[int]) -> Tensor:
     """Masked weights of some neurons, stacked: shape ``(len(indices), C_out, C_in, kT, kH, kW)``."""
-    return torch.stack([weights[i] * masks[i].view(1, -1, 1, 1, 1) for i in indices])
+    factors = rows_of_masks(masks, weights[0])
+    return torch.stack([(weights[i].flatten(1) * factors[i]).view_as(weights[i]) for i in indices])
 
 
 class _SelectWeights(torch.autograd.Function):

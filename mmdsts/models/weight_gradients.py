@@ -44,11 +44,19 @@ def weight_gradients(
 
 def choice_gradient(per_sample: Tensor, masks: Tensor, weights: Sequence[Tensor], out: Tensor) -> None:
     """Add ``<per_sample[b], weights[i] * masks[i]>`` to ``out[b, i]``."""
-    factors = masks.view(*masks.shape, 1, 1, 1)
+    factors = rows_of_masks(masks, weights[0])
     for rows, piece in _pieces(weights):
         for weight, factor, gated in zip(weights, factors, piece):
-            torch.mul(weight[rows], factor, out=gated)
+            torch.mul(weight[rows].flatten(1), factor, out=gated.flatten(1))
         out.addmm_(per_sample[:, rows].flatten(1), piece.flatten(1).t())
+
+
+def rows_of_masks(masks: Tensor, weight: Tensor) -> Tensor:
+    """Masks repeated over the kernel, shape ``(N, C_in * kT * kH * kW)``: factors of a weight's flattened rows.
+
+    A product with rows runs five times as fast on a CPU as one that broadcasts over the kernel's few entries.
+    """
+    return masks.repeat_interleave(weight[0, 0].numel(), dim=1)
 
 
 def _pieces(weights: Sequence[Tensor]) -> Iterator[tuple[slice, Tensor]]:
@@ -77,8 +85,10 @@ def _members(choice: Tensor) -> list[tuple[int, Tensor]]:
     return [(i, (index == i).nonzero().flatten()) for i in index.unique().tolist()]
 
 
-def _over_channels(product: Tensor) -> Tensor:
-    return product.sum(dim=(0, 2, 3, 4))
+def over_channels(product: Tensor) -> Tensor:
+    """Sum of a product of weights over all but the input channels, shape ``(C_in,)``."""
+    # Rows first: a sum over the kernel's few entries is slow.
+    return product.flatten(1).sum(dim=0).view(product.shape[1], -1).sum(dim=1)
 
 
 class _WeightGradients(torch.autograd.Function):
@@ -93,7 +103,7 @@ class _WeightGradients(torch.autograd.Function):
         grad_weights = [torch.zeros_like(weight[:1, :1, :1, :1, :1]).expand_as(weight) for weight in weights]
         for i, rows in _members(choice):
             summed = per_sample[rows].sum(dim=0)
-            grad_masks[i] = _over_channels(summed * weights[i])
+            grad_masks[i] = over_channels(summed * weights[i])
             grad_weights[i] = summed.mul_(masks[i].view(1, -1, 1, 1, 1))
         return (grad_choice, grad_masks, *grad_weights)
 
@@ -129,40 +139,40 @@ def _second(
     """
     choice, masks, per_sample, *weights = saved
     neurons = range(len(weights))
-    factors = masks.view(*masks.shape, 1, 1, 1)
+    factors = rows_of_masks(masks, weights[0])
     grad_choice, grad_masks = torch.zeros_like(choice), torch.zeros_like(masks)
     grad_sample = torch.zeros_like(per_sample)
     grad_weights: list[Tensor | None] = [
-        None if to_choice is None else torch.empty_like(weight) for weight in weights
+        None if to_choice is None else weight.new_empty(weight.shape) for weight in weights
     ]
-    along = None if to_masks is None else to_masks.view(*masks.shape, 1, 1, 1)
+    along = None if to_masks is None else rows_of_masks(to_masks, weights[0])
     for rows, piece in _pieces(weights):
         samples = per_sample[:, rows].flatten(1)
         if to_choice is not None:
             for i in neurons:
-                torch.mul(weights[i][rows], factors[i], out=piece[i])
+                torch.mul(weights[i][rows].flatten(1), factors[i], out=piece[i].flatten(1))
             grad_sample[:, rows] += (to_choice @ piece.flatten(1)).view_as(grad_sample[:, rows])
             chosen = (to_choice.t() @ samples).view_as(piece)
             for i in neurons:
-                torch.mul(chosen[i], factors[i], out=grad_weights[i][rows])
-                grad_masks[i] += _over_channels(chosen[i].mul_(weights[i][rows]))
+                torch.mul(chosen[i].flatten(1), factors[i], out=grad_weights[i][rows].flatten(1))
+                grad_masks[i] += over_channels(chosen[i].mul_(weights[i][rows]))
         # What a sample's choice scales: the cotangents of the masks and of the weights, of every neuron.
         for i in neurons:
-            scaled = (
-                piece[i].zero_()
-                if to_weights[i] is None
-                else torch.mul(to_weights[i][rows], factors[i], out=piece[i])
-            )
+            scaled = piece[i].flatten(1)
+            if to_weights[i] is None:
+                scaled.zero_()
+            else:
+                torch.mul(to_weights[i][rows].flatten(1), factors[i], out=scaled)
             if along is not None:
-                scaled.addcmul_(along[i].expand_as(scaled), weights[i][rows])
+                scaled.addcmul_(weights[i][rows].flatten(1), along[i])
         grad_choice.addmm_(samples, piece.flatten(1).t())
         for i, members in _members(choice):
             grad_sample[members, rows] += piece[i]
     for i, members in _members(choice):
         summed = per_sample[members].sum(dim=0)
         if to_weights[i] is not None:
-            grad_masks[i] += _over_channels(summed * to_weights[i])
+            grad_masks[i] += over_channels(summed * to_weights[i])
         if along is not None:
-            extra = summed.mul_(along[i])
+            extra = (summed.flatten(1) * along[i]).view_as(summed)
             grad_weights[i] = extra if grad_weights[i] is None else grad_weights[i].add_(extra)
     return (grad_choice, grad_masks, grad_sample, *grad_weights)

@@ -1,4 +1,4 @@
-"""``torch.compile`` of the neck: the same numbers. Grouping samples by neuron depends on the data and breaks the graph."""
+"""``torch.compile`` of the neck: the same numbers. Grouping samples by neuron breaks the graph: it depends on data."""
 import pytest
 import torch
 

@@ -111,3 +111,18 @@ def test_conv_per_sample_equals_a_convolution_for_each_sample(kernel, size):
     padding = tuple(k // 2 for k in kernel)
     expected = torch.cat([F.conv3d(x[i : i + 1], weight[i], padding=padding) for i in range(B)])
     torch.testing.assert_close(conv_per_sample(x, weight), expected)
+
+
+def test_weights_in_another_memory_format_give_the_same_gradients():
+    sides = []
+    for memory_format in (torch.contiguous_format, torch.channels_last_3d):
+        torch.manual_seed(0)
+        choice = F.one_hot(torch.tensor([2, 0, 2]), N).double().requires_grad_()
+        masks = torch.rand(N, C, dtype=torch.float64, requires_grad=True)
+        x = torch.randn(B, C, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+        weights = [torch.randn(C, C, 1, 3, 3, dtype=torch.float64) for _ in range(N)]
+        weights = [w.to(memory_format=memory_format).requires_grad_() for w in weights]
+        inputs = [x, choice, masks, weights[0], weights[2]]
+        sides.append(torch.autograd.grad(routed_conv(x, choice, masks, weights).square().sum(), inputs))
+    for a, b in zip(*sides):
+        torch.testing.assert_close(a, b)

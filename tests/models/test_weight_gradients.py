@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from mmdsts.models import weight_gradients as module
 
 
-@pytest.fixture(params=['one piece', 'several pieces'])
+@pytest.fixture(params=['one piece', 'several pieces', 'channels last'])
 def case(request, monkeypatch):
     """Random arguments; with small pieces, the 20 output channels are gone through 8 at a time."""
     if request.param == 'several pieces':
@@ -16,6 +16,8 @@ def case(request, monkeypatch):
     masks = torch.rand(neurons, inputs, dtype=torch.float64)
     per_sample = torch.randn(batch, outputs, inputs, 1, 3, 3, dtype=torch.float64)
     weights = [torch.randn(outputs, inputs, 1, 3, 3, dtype=torch.float64) for _ in range(neurons)]
+    if request.param == 'channels last':
+        weights = [weight.to(memory_format=torch.channels_last_3d) for weight in weights]
     return [t.requires_grad_() for t in (choice, masks, per_sample, *weights)]
 
 
