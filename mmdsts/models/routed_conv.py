@@ -170,7 +170,10 @@ def _lean_gradients(
                 grad_images[b] = grad_image
             buffer[b - first] = grad_kernel = grad_kernel.view_as(weights[0])
             total = summed[position[b]]
-            summed[position[b]] = grad_kernel.to(buffer.dtype) if total is None else total.add_(grad_kernel)
+            if total is None:
+                summed[position[b]] = grad_kernel.to(buffer.dtype).contiguous()
+            else:
+                total.add_(grad_kernel)
         if needed[1]:
             choice_gradient(buffer[: len(chunk)], masks, weights, out=grad_choice[chunk.start : chunk.stop])
     grad_masks, factors = torch.zeros_like(masks), rows_of_masks(masks, weights[0])
@@ -178,5 +181,6 @@ def _lean_gradients(
     for i, total in zip(active, summed):
         grad_masks[i] = over_channels(total * weights[i])
         if needed[3 + i]:
-            grad_weights[i] = (total.flatten(1) * factors[i]).view_as(total)
+            total.flatten(1).mul_(factors[i])  # in place: a contiguous tensor of this function's own
+            grad_weights[i] = total
     return (grad_images, grad_choice, grad_masks, *grad_weights)
