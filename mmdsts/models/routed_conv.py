@@ -6,11 +6,10 @@ things make it cheap:
 
 - Only active neurons are convolved, forwards and towards the input.
 - The gradient of the choice, ``<G_b, weights[i] * masks[i]>`` for every neuron ``i``, needs the weight
-gradient ``G_b`` of each sample,
-  which is what the gradient of the operators is summed from anyway. It is computed for a few samples at a
-  time, never for all.
-- Both operators are 2D convolutions: frames are the batch of the spatial one, flattened space is the width of
-the temporal one.
+  gradient ``G_b`` of each sample, which is what the gradient of the operators is summed from anyway. It is
+  held for a few samples at a time.
+- Both operators are 2D convolutions: frames are the batch of the spatial one, flattened space is the width
+  of the temporal one.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def routed_conv(x: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tens
     As with :func:`~mmdsts.models.selection.select_weights`, neurons that no sample activated get no gradient
     (``None``) in a first-order backward pass, so that no optimizer touches them (METHOD 1.5). On a GPU, where
     many small convolutions would starve the device, the samples are groups of one convolution; on a CPU they
-    are convolved one by one (docs/performance.md has the figures).
+    are convolved one by one (docs/performance.md).
 
     Args:
         x: Shape ``(B, C_in, T, H, W)``.
@@ -98,9 +97,7 @@ class _RoutedConv(torch.autograd.Function):
 
 
 def _as_kernels(weights: Tensor) -> Tensor:
-    """``(..., O, C, 1, 3, 3)`` to ``(..., O, C, 3, 3)``, ``(..., O, C, 3, 1, 1)`` to ``(..., O, C, 3,
-    1)``.
-    """
+    """Drop the side of one: ``(..., 1, 3, 3)`` to ``(..., 3, 3)`` and ``(..., 3, 1, 1)`` to ``(..., 3, 1)``."""
     return weights.squeeze(-3) if weights.shape[-3] == 1 else weights.squeeze(-1)
 
 

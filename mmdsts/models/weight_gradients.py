@@ -8,7 +8,7 @@ With ``P_b`` the gradient towards the weights of sample ``b``, ``y`` the choice 
     towards the masks    sum_b y_bi <P_b, W_i>      per input channel
     towards the weights  sum_b y_bi P_b * m_i
 
-Both are sums over the active neuron's samples, so only active neurons cost anything there. UDL differentiates
+The last two are sums over the samples of an active neuron: idle neurons cost nothing there. UDL differentiates
 these three again (METHOD 2); as one function with a backward pass of its own, that needs neither stacked
 copies of all neurons nor a pass over them for each product.
 """
@@ -54,7 +54,7 @@ def choice_gradient(per_sample: Tensor, masks: Tensor, weights: Sequence[Tensor]
 def rows_of_masks(masks: Tensor, weight: Tensor) -> Tensor:
     """Masks repeated over the kernel, shape ``(N, C_in * kT * kH * kW)``: factors of a weight's flattened rows.
 
-    A product with rows runs five times as fast on a CPU as one that broadcasts over the kernel's few entries.
+    On a CPU a product with rows is far quicker than one that broadcasts over the kernel's few entries.
     """
     return masks.repeat_interleave(weight[0, 0].numel(), dim=1)
 
