@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .weight_gradients import choice_gradient, rows_of_masks, weight_gradients
+from .weight_gradients import lean_weight_gradients, rows_of_masks, weight_gradients
 
 
 def select_weights(choice: Tensor, masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
@@ -88,25 +88,9 @@ class _SelectWeights(torch.autograd.Function):
         with torch.autocast(device_type=grad.device.type, enabled=False):
             if torch.is_grad_enabled():
                 return weight_gradients(choice, masks, weights, grad)
-            return _sparse_gradients(choice, masks, weights, grad, ctx.needs_input_grad)
-
-
-def _sparse_gradients(
-    choice: Tensor, masks: Tensor, weights: Sequence[Tensor], grad: Tensor, needed: Sequence[bool]
-) -> tuple[Any, ...]:
-    """The same values where nothing differentiates them again: only active neurons cost memory."""
-    grad_masks = torch.zeros_like(masks)
-    grad_weights: list[Tensor | None] = [None] * len(weights)
-    flat = grad.flatten(1)
-    for i in choice.any(dim=0).nonzero().flatten().tolist():
-        summed = (choice[:, i] @ flat).view_as(weights[i])
-        grad_masks[i] = (summed * weights[i]).sum(dim=(0, 2, 3, 4))
-        if needed[2 + i]:
-            grad_weights[i] = summed * masks[i].view(1, -1, 1, 1, 1)
-    grad_choice = torch.zeros_like(choice) if needed[0] else None
-    if needed[0]:
-        choice_gradient(grad, masks, weights, out=grad_choice)
-    return (grad_choice, grad_masks, *grad_weights)
+            # None for idle neurons, so that no optimizer touches them.
+            grad_choice, grad_masks, grad_weights = lean_weight_gradients(choice, masks, weights, grad)
+            return (grad_choice, grad_masks, *grad_weights)
 
 
 def conv_per_sample(x: Tensor, weight: Tensor) -> Tensor:

@@ -42,6 +42,21 @@ def weight_gradients(
     return _WeightGradients.apply(choice, masks, per_sample, *weights)
 
 
+def lean_weight_gradients(
+    choice: Tensor, masks: Tensor, weights: Sequence[Tensor], per_sample: Tensor
+) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+    """The values of :func:`weight_gradients`, not differentiable, ``None`` for weights of idle neurons."""
+    grad_choice, grad_masks = torch.zeros_like(choice), torch.zeros_like(masks)
+    choice_gradient(per_sample, masks, weights, out=grad_choice)
+    factors = rows_of_masks(masks, weights[0])
+    grad_weights: list[Tensor | None] = [None] * len(weights)
+    for i, rows in _members(choice):
+        summed = per_sample[rows].sum(dim=0)
+        grad_masks[i] = over_channels(summed * weights[i])
+        grad_weights[i] = (summed.flatten(1) * factors[i]).view_as(summed)
+    return grad_choice, grad_masks, grad_weights
+
+
 def choice_gradient(per_sample: Tensor, masks: Tensor, weights: Sequence[Tensor], out: Tensor) -> None:
     """Add ``<per_sample[b], weights[i] * masks[i]>`` to ``out[b, i]``."""
     factors = rows_of_masks(masks, weights[0])
@@ -98,14 +113,10 @@ class _WeightGradients(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         ctx.save_for_backward(choice, masks, per_sample, *weights)
         ctx.set_materialize_grads(False)
-        grad_choice, grad_masks = torch.zeros_like(choice), torch.zeros_like(masks)
-        choice_gradient(per_sample, masks, weights, out=grad_choice)
-        grad_weights = [torch.zeros_like(weight[:1, :1, :1, :1, :1]).expand_as(weight) for weight in weights]
-        for i, rows in _members(choice):
-            summed = per_sample[rows].sum(dim=0)
-            grad_masks[i] = over_channels(summed * weights[i])
-            grad_weights[i] = summed.mul_(masks[i].view(1, -1, 1, 1, 1))
-        return (grad_choice, grad_masks, *grad_weights)
+        grad_choice, grad_masks, grad_weights = lean_weight_gradients(choice, masks, weights, per_sample)
+        zero = per_sample.new_zeros(())
+        dense = [zero.expand_as(weight) if g is None else g for weight, g in zip(weights, grad_weights)]
+        return (grad_choice, grad_masks, *dense)
 
     @staticmethod
     def backward(
