@@ -1,28 +1,46 @@
 """Convolving each sample with the weights of its active neuron (METHOD 1.4, third identity), fast and lean in
 training.
 
-The value and all derivatives are those of ``sum_i choice[:, i] * conv(x, weights[i] * masks[i])``. Three
+The value and all derivatives are those of ``sum_i choice[:, i] * conv(x, weights[i] * masks[i])``. Four
 things make it cheap:
 
-- Only active neurons are convolved, forwards and towards the input.
-- The gradient of the choice, ``<G_b, weights[i] * masks[i]>`` for every neuron ``i``, needs the weight
-  gradient ``G_b`` of each sample, which is what the gradient of the operators is summed from anyway. It is
-  held for a few samples at a time.
+- Only active neurons are convolved, each with its own samples at once, forwards and towards the input.
+- Channels whose mask is zero are left out there: with binary gates about half of them.
+- The gradient of the choice, ``<P_b, weights[i] * masks[i]>`` for every neuron ``i``, needs the weight
+  gradient ``P_b`` of each sample, which is what the gradient of the operators is summed from anyway. It is
+  held for some samples and output channels at a time.
 - Both operators are 2D convolutions: frames are the batch of the spatial one, flattened space is the width
   of the temporal one.
+
+The second derivative, which UDL takes, is made of the same three passes.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Sequence
+from typing import Any, Sequence, Tuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_input, conv2d_weight
 
-from .selection import conv_per_sample, gated_weights, select_weights
-from .weight_gradients import choice_gradient, over_channels, rows_of_masks, weight_gradients
+from .selection import conv_per_sample, select_weights
+from .weight_gradients import (
+    add_weight_gradients,
+    differentiate_again,
+    lean_weight_gradients,
+    members,
+    rows_of_masks,
+    second_weight_gradients,
+    weight_gradients,
+)
+
+# Entries of the weight gradients that one convolution computes, the samples being its groups: for wide layers a sample
+# at a time is quickest, for narrow ones the calls would outweigh the work.
+_AT_ONCE = 1 << 18
+# Entries of weight gradients that are held at once, at most: more than this is slow to get from the system.
+_HELD = 5 << 20
 
 
 def routed_conv(x: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
@@ -30,8 +48,8 @@ def routed_conv(x: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tens
 
     As with :func:`~mmdsts.models.selection.select_weights`, neurons that no sample activated get no gradient
     (``None``) in a first-order backward pass, so that no optimizer touches them (METHOD 1.5). On a GPU, where
-    many small convolutions would starve the device, the samples are groups of one convolution; on a CPU they
-    are convolved one by one (docs/performance.md).
+    many small convolutions would starve the device, the samples are groups of one convolution; on a CPU each
+    active neuron convolves its samples (docs/performance.md).
 
     Args:
         x: Shape ``(B, C_in, T, H, W)``.
@@ -44,20 +62,11 @@ def routed_conv(x: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tens
     """
     if x.device.type != 'cpu':
         return conv_per_sample(x, select_weights(choice, masks, weights))
-    batch, channels, frames, height, width = x.shape
-    if weights[0].shape[2] == 1:
-        images = x.transpose(1, 2).contiguous()
-        return _convolve(images, choice, masks, weights).transpose(1, 2)
-    images = x.reshape(batch, 1, channels, frames, height * width)
-    return _convolve(images, choice, masks, weights).view(batch, -1, frames, height, width)
-
-
-def _convolve(images: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
     # Autocast does not look into a custom function: do here what it does for a convolution.
     if _cpu_autocast_enabled():
-        images = images.to(_cpu_autocast_dtype())
+        x = x.to(_cpu_autocast_dtype())
     dtype = weights[0].dtype
-    return _RoutedConv.apply(images, choice.to(dtype), masks.to(dtype), *weights)
+    return _RoutedConv.apply(x, choice.to(dtype), masks.to(dtype), *weights)
 
 
 # Since torch 2.4 both take the device; before, the CPU had functions of its own.
@@ -74,26 +83,195 @@ _cpu_autocast_dtype = (
 
 
 class _RoutedConv(torch.autograd.Function):
-    """``images`` are ``(B, M, C_in, h, w)``: ``M`` images of a sample share its weights."""
-
     @staticmethod
-    def forward(ctx: Any, images: Tensor, choice: Tensor, masks: Tensor, *weights: Tensor) -> Tensor:
-        ctx.save_for_backward(images, choice, masks, *weights)
-        active, position = choice.argmax(dim=1).unique(return_inverse=True)
-        kernels = _as_kernels(gated_weights(masks, weights, active.tolist())).to(images.dtype)
-        padding = _padding(kernels)
-        return torch.stack(
-            [F.conv2d(image, kernels[i], padding=padding) for image, i in zip(images, position.tolist())]
-        )
+    def forward(ctx: Any, x: Tensor, choice: Tensor, masks: Tensor, *weights: Tensor) -> Tensor:
+        ctx.save_for_backward(x, choice, masks, *weights)
+        return _outputs(x, members(choice), masks, weights)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        images, choice, masks, *weights = ctx.saved_tensors
+        x, choice, masks, *weights = ctx.saved_tensors
         # A caller may run this pass inside autocast; precisions are settled by the forward pass.
         with torch.autocast(device_type=grad.device.type, enabled=False):
             if torch.is_grad_enabled():
-                return _differentiable_gradients(images, choice, masks, weights, grad)
-            return _lean_gradients(images, choice, masks, weights, grad, ctx.needs_input_grad)
+                return _RoutedConvGradients.apply(x, choice, masks, grad, *weights)
+            to_x, to_choice, to_masks, *to_weights = ctx.needs_input_grad
+            groups = members(choice)
+            grad_x = _towards_input(grad, groups, masks, weights) if to_x else None
+            grad_choice = torch.zeros_like(choice) if to_choice else None
+            grad_masks = torch.zeros_like(masks) if to_masks else None
+            # None for idle neurons, so that no optimizer touches them.
+            grad_weights: list[Tensor | None] = [None] * len(weights)
+            for i, _ in groups:
+                if to_weights[i]:
+                    grad_weights[i] = weights[i].new_zeros(weights[i].shape)
+            _add_towards_weights(x, grad, groups, masks, weights, grad_choice, grad_masks, grad_weights)
+            return (grad_x, grad_choice, grad_masks, *grad_weights)
+
+
+class _RoutedConvGradients(torch.autograd.Function):
+    """The gradients of :class:`_RoutedConv` where they are differentiated again, zeros for idle neurons.
+
+    With ``V_b`` the masked weights of sample ``b``, ``g`` the incoming gradient and ``h`` the cotangents of
+    the gradients, the second derivative is that of ``sum_b <g_b, conv(hX_b, V_b) + conv(X_b, Q_b)>``, where
+    ``Q_b`` is how the gradients of choice, masks and weights answer to the weight gradient of sample ``b``.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, choice: Tensor, masks: Tensor, grad: Tensor, *weights: Tensor
+    ) -> tuple[Tensor, ...]:
+        per_sample = _weight_gradients_of_samples(x, grad, range(len(x)), slice(None), weights[0])
+        ctx.save_for_backward(x, choice, masks, grad, per_sample, *weights)
+        ctx.set_materialize_grads(False)
+        grad_choice, grad_masks, grad_weights = lean_weight_gradients(choice, masks, weights, per_sample)
+        zero = per_sample.new_zeros(())
+        dense = [zero.expand_as(weight) if g is None else g for weight, g in zip(weights, grad_weights)]
+        return (_towards_input(grad, members(choice), masks, weights), grad_choice, grad_masks, *dense)
+
+    @staticmethod
+    def backward(
+        ctx: Any,
+        to_x: Tensor | None,
+        to_choice: Tensor | None,
+        to_masks: Tensor | None,
+        *to_weights: Tensor | None,
+    ) -> tuple[Any, ...]:
+        x, choice, masks, grad, per_sample, *weights = ctx.saved_tensors
+        with torch.autocast(device_type=grad.device.type, enabled=False):
+            if torch.is_grad_enabled():
+                inputs = (x, choice, masks, grad, *weights)
+                return differentiate_again(_literal, inputs, (to_x, to_choice, to_masks, *to_weights))
+            groups = members(choice)
+            grad_choice, grad_masks, to_sample, *grad_weights = second_weight_gradients(
+                choice, masks, per_sample, weights, to_choice, to_masks, to_weights
+            )
+            grad_grad = torch.zeros_like(grad) if to_x is None else _outputs(to_x, groups, masks, weights)
+            grad_x = torch.empty_like(x)
+            for row, kernel in enumerate(_as_kernels(to_sample).to(x.dtype)):
+                images, answers = (_as_images(t[row : row + 1], kernel) for t in (x, grad))
+                z = F.conv2d(images, kernel, padding=_padding(kernel.shape))
+                grad_grad[row] += _as_clips(z, grad.shape)[0]
+                found = conv2d_input(images.shape, kernel, answers, padding=_padding(kernel.shape))
+                grad_x[row] = _as_clips(found, x.shape)[0]
+            if to_x is not None:
+                _add_towards_weights(to_x, grad, groups, masks, weights, grad_choice, grad_masks, grad_weights)
+            return (grad_x, grad_choice, grad_masks, grad_grad, *grad_weights)
+
+
+Groups = Sequence[Tuple[int, Sequence[int]]]
+
+
+def _outputs(x: Tensor, groups: Groups, masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """Each sample convolved, shape ``(B, C_out, T, H, W)``."""
+    out = x.new_zeros(len(x), len(weights[0]), *x.shape[2:])
+    for neuron, rows in groups:
+        read, kernel = _pruned(masks[neuron], weights[neuron], x.dtype)
+        if len(read) > 0:
+            images = _as_images(_some(x, rows).index_select(1, read), kernel)
+            z = F.conv2d(images, kernel, padding=_padding(kernel.shape))
+            for row, clip in zip(rows, _as_clips(z, out.shape)):
+                out[row] = clip
+    return out
+
+
+def _towards_input(grad: Tensor, groups: Groups, masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """Gradient towards the input of a convolution, from that towards its outputs."""
+    out = grad.new_zeros(len(grad), masks.shape[1], *grad.shape[2:])
+    for neuron, rows in groups:
+        read, kernel = _pruned(masks[neuron], weights[neuron], grad.dtype)
+        if len(read) > 0:
+            answers = _as_images(_some(grad, rows), kernel)
+            size = (len(answers), len(read), *answers.shape[2:])
+            found = conv2d_input(size, kernel, answers, padding=_padding(kernel.shape))
+            for row, clip in zip(rows, _as_clips(found, grad.shape)):
+                out[row].index_copy_(0, read, clip)
+    return out
+
+
+def _add_towards_weights(
+    x: Tensor,
+    grad: Tensor,
+    groups: Groups,
+    masks: Tensor,
+    weights: Sequence[Tensor],
+    grad_choice: Tensor | None,
+    grad_masks: Tensor | None,
+    grad_weights: Sequence[Tensor | None],
+) -> None:
+    """Add the gradients towards choice, masks and weights to those that are wanted (not ``None``)."""
+    order = [(neuron, row) for neuron, rows in groups for row in rows]
+    # Each part of the samples reads the weights of all neurons, which is nothing beside the convolutions for few.
+    at_once = 8 if len(weights) <= 16 else 16
+    for first in range(0, len(order), at_once):
+        neurons, rows = zip(*order[first : first + at_once])
+        here = [(i, slice(neurons.index(i), neurons.index(i) + neurons.count(i))) for i in dict.fromkeys(neurons)]
+        found = None if grad_choice is None else grad_choice.new_zeros(len(rows), len(weights))
+        for outputs in _slices(len(rows), weights):
+            per_sample = _weight_gradients_of_samples(x, grad, rows, outputs, weights[0])
+            sliced = [None if g is None else g[outputs] for g in grad_weights]
+            add_weight_gradients(here, masks, [w[outputs] for w in weights], per_sample, found, grad_masks, sliced)
+        if found is not None:
+            for row, products in zip(rows, found):
+                grad_choice[row] += products
+
+
+def _slices(samples: int, weights: Sequence[Tensor]) -> list[slice]:
+    """Output channels whose weight gradients are held at a time, in whole blocks of 32 and all of nearly one size:
+    as many entries as a few neurons have.
+    """
+    entries, outputs = weights[0].numel(), len(weights[0])
+    held = min(_HELD, entries * max(4, len(weights) // 8))
+    number = min(-(-samples * entries // held), max(1, outputs // 32))
+    size = -(-outputs // (number * 32)) * 32
+    return [slice(first, min(first + size, outputs)) for first in range(0, outputs, size)]
+
+
+def _weight_gradients_of_samples(
+    x: Tensor, grad: Tensor, rows: Sequence[int], outputs: slice, weight: Tensor
+) -> Tensor:
+    """Gradient of each sample towards its weights for some output channels, shape ``(b, C_out, C_in, kT, kH, kW)``."""
+    kernel = _as_kernels(weight[outputs])
+    held = weight.new_empty(len(rows), *kernel.shape)
+    at_once = max(1, _AT_ONCE // kernel.numel())
+    for first in range(0, len(rows), at_once):
+        some = rows[first : first + at_once]
+        size = (len(some) * kernel.shape[0], *kernel.shape[1:])
+        images, answers = (_side_by_side(_some(t, some), kernel) for t in (x, grad[:, outputs]))
+        found = conv2d_weight(images, size, answers, padding=_padding(size), groups=len(some))
+        held[first : first + len(some)] = found.view(len(some), *kernel.shape)
+    return held.view(len(rows), *weight[outputs].shape)
+
+
+def _some(t: Tensor, rows: Sequence[int]) -> Tensor:
+    return t[rows[0] : rows[0] + 1] if len(rows) == 1 else t[list(rows)]
+
+
+def _as_images(x: Tensor, kernel: Tensor) -> Tensor:
+    """Clips ``(b, C, T, H, W)`` as what a 2D convolution takes: ``(b T, C, H, W)`` or ``(b, C, T, H W)``."""
+    return x.transpose(1, 2).flatten(0, 1) if kernel.shape[-1] == 3 else x.flatten(3)
+
+
+def _as_clips(images: Tensor, shape: Sequence[int]) -> Tensor:
+    """Back to ``(b, C, T, H, W)``, of frames and sides as in ``shape``."""
+    frames, height, width = shape[2:]
+    if images.shape[2:] == (height, width):
+        return images.unflatten(0, (-1, frames)).transpose(1, 2)
+    return images.unflatten(3, (height, width))
+
+
+def _side_by_side(x: Tensor, kernel: Tensor) -> Tensor:
+    """Clips as groups of a 2D convolution: ``(T, b C, H, W)`` or ``(1, b C, T, H W)``."""
+    return x.permute(2, 0, 1, 3, 4).flatten(1, 2) if kernel.shape[-1] == 3 else x.flatten(3).flatten(0, 1)[None]
+
+
+def _pruned(mask: Tensor, weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Channels that an operator reads, long, shape ``(K,)``, and its kernel for them, ``(C_out, K, kh, kw)``."""
+    read = mask.nonzero().flatten()
+    kernel = _as_kernels(weight).index_select(1, read)
+    if not (mask[read] == 1).all():
+        kernel.flatten(1).mul_(rows_of_masks(mask[read][None], kernel))
+    return read, kernel.to(dtype)
 
 
 def _as_kernels(weights: Tensor) -> Tensor:
@@ -101,83 +279,19 @@ def _as_kernels(weights: Tensor) -> Tensor:
     return weights.squeeze(-3) if weights.shape[-3] == 1 else weights.squeeze(-1)
 
 
-def _padding(kernels: Tensor) -> list[int]:
-    return [size // 2 for size in kernels.shape[-2:]]
+def _padding(shape: Sequence[int]) -> list[int]:
+    return [size // 2 for size in shape[-2:]]
 
 
-def _conv_gradients(
-    grad: Tensor, images: Tensor, kernel: Tensor, needs_images: bool, needs_kernel: bool
-) -> tuple[Any, Any]:
-    return torch.ops.aten.convolution_backward(
-        grad,
-        images,
-        kernel,
-        None,
-        [1, 1],
-        _padding(kernel),
-        [1, 1],
-        False,
-        [0, 0],
-        1,
-        [needs_images, needs_kernel, False],
-    )[:2]
-
-
-def _differentiable_gradients(
-    images: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tensor], grad: Tensor
-) -> tuple[Any, ...]:
-    """Gradients as differentiable expressions, for a backward pass that is itself differentiated."""
-    selected = _as_kernels(select_weights(choice, masks, weights)).to(images.dtype)
-    pairs = [
-        _conv_gradients(g, image, kernel, True, True)
-        for g, image, kernel in zip(grad, images, selected.unbind(0))
-    ]
-    grad_images, per_sample = (torch.stack(parts) for parts in zip(*pairs))
-    per_sample = per_sample.to(choice.dtype).view(-1, *weights[0].shape)
-    return (grad_images, *weight_gradients(choice, masks, weights, per_sample))
-
-
-def _lean_gradients(
-    images: Tensor,
-    choice: Tensor,
-    masks: Tensor,
-    weights: Sequence[Tensor],
-    grad: Tensor,
-    needed: Sequence[bool],
-) -> tuple[Any, ...]:
-    """The same values where nothing differentiates them again."""
-    batch, neurons = choice.shape
-    active, position = choice.argmax(dim=1).unique(return_inverse=True)
-    active, position = active.tolist(), position.tolist()
-    kernels = _as_kernels(gated_weights(masks, weights, active)).to(images.dtype)
-    grad_images = torch.empty_like(images) if needed[0] else None
-    grad_choice = torch.zeros_like(choice)
-    summed: list[Tensor | None] = [None] * len(active)
-    # Weight gradients of single samples are held for at most half the neurons at once: never more memory than
-    # half the parameters, and the parameters are read at most 2 B / N times for the gradient of the choice.
-    step = max(1, min(batch, neurons // 2))
-    buffer = weights[0].new_empty(step, *weights[0].shape)
-    for first in range(0, batch, step):
-        chunk = range(first, min(first + step, batch))
-        for b in chunk:
-            grad_image, grad_kernel = _conv_gradients(
-                grad[b], images[b], kernels[position[b]], needed[0], True
-            )
-            if grad_images is not None:
-                grad_images[b] = grad_image
-            buffer[b - first] = grad_kernel = grad_kernel.view_as(weights[0])
-            total = summed[position[b]]
-            if total is None:
-                summed[position[b]] = grad_kernel.to(buffer.dtype).contiguous()
-            else:
-                total.add_(grad_kernel)
-        if needed[1]:
-            choice_gradient(buffer[: len(chunk)], masks, weights, out=grad_choice[chunk.start : chunk.stop])
-    grad_masks, factors = torch.zeros_like(masks), rows_of_masks(masks, weights[0])
-    grad_weights: list[Tensor | None] = [None] * neurons
-    for i, total in zip(active, summed):
-        grad_masks[i] = over_channels(total * weights[i])
-        if needed[3 + i]:
-            total.flatten(1).mul_(factors[i])  # in place: a contiguous tensor of this function's own
-            grad_weights[i] = total
-    return (grad_images, grad_choice, grad_masks, *grad_weights)
+def _literal(x: Tensor, choice: Tensor, masks: Tensor, grad: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+    """The gradients of :class:`_RoutedConv` in differentiable operations: what a third derivative goes through."""
+    found = []
+    for clip, answer, weight in zip(x, grad, select_weights(choice, masks, weights)):
+        kernel = _as_kernels(weight).to(x.dtype)
+        images, answers = (_as_images(t[None], kernel) for t in (clip, answer))
+        grad_images, grad_kernel, _ = torch.ops.aten.convolution_backward(
+            answers, images, kernel, None, [1, 1], _padding(kernel.shape), [1, 1], False, [0, 0], 1, [True, True, False]
+        )
+        found.append((_as_clips(grad_images, x.shape)[0], grad_kernel.to(weight.dtype).view_as(weight)))
+    grad_x, per_sample = map(torch.stack, zip(*found))
+    return (grad_x, *weight_gradients(choice, masks, weights, per_sample))

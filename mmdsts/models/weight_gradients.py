@@ -15,14 +15,14 @@ copies of all neurons nor a pass over them for each product.
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 # Entries of the weights of all neurons that are held at once: a piece that stays in the cache between being
-# written and read.
-_PIECE = 1 << 20
+# written and read, and is not so small that the calls outweigh the work.
+_PIECE = 1 << 16
 
 
 def weight_gradients(
@@ -47,23 +47,50 @@ def lean_weight_gradients(
 ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
     """The values of :func:`weight_gradients`, not differentiable, ``None`` for weights of idle neurons."""
     grad_choice, grad_masks = torch.zeros_like(choice), torch.zeros_like(masks)
-    choice_gradient(per_sample, masks, weights, out=grad_choice)
-    factors = rows_of_masks(masks, weights[0])
     grad_weights: list[Tensor | None] = [None] * len(weights)
-    for i, rows in _members(choice):
-        summed = per_sample[rows].sum(dim=0)
-        grad_masks[i] = over_channels(summed * weights[i])
-        grad_weights[i] = (summed.flatten(1) * factors[i]).view_as(summed)
+    groups = members(choice)
+    for i, _ in groups:
+        grad_weights[i] = weights[i].new_zeros(weights[i].shape)
+    add_weight_gradients(groups, masks, weights, per_sample, grad_choice, grad_masks, grad_weights)
     return grad_choice, grad_masks, grad_weights
 
 
-def choice_gradient(per_sample: Tensor, masks: Tensor, weights: Sequence[Tensor], out: Tensor) -> None:
+def add_weight_gradients(
+    groups: Sequence[tuple[int, Any]],
+    masks: Tensor,
+    weights: Sequence[Tensor],
+    per_sample: Tensor,
+    grad_choice: Tensor | None,
+    grad_masks: Tensor | None,
+    grad_weights: Sequence[Tensor | None],
+) -> None:
+    """Add the values of :func:`weight_gradients` to tensors of their shapes, contiguous, where these are not
+    ``None``. Sums over samples and output channels: both can be gone through in parts.
+    """
+    if grad_choice is not None:
+        _add_choice_gradient(per_sample, masks, weights, grad_choice)
+    factors = rows_of_masks(masks, weights[0])
+    for i, rows in groups:
+        summed = per_sample[rows].sum(dim=0)
+        if grad_masks is not None:
+            grad_masks[i] += over_channels(summed * weights[i])
+        if grad_weights[i] is not None:
+            grad_weights[i].flatten(1).addcmul_(summed.flatten(1), factors[i])
+
+
+def _add_choice_gradient(per_sample: Tensor, masks: Tensor, weights: Sequence[Tensor], out: Tensor) -> None:
     """Add ``<per_sample[b], weights[i] * masks[i]>`` to ``out[b, i]``."""
     factors = rows_of_masks(masks, weights[0])
     for rows, piece in _pieces(weights):
         for weight, factor, gated in zip(weights, factors, piece):
             torch.mul(weight[rows].flatten(1), factor, out=gated.flatten(1))
-        out.addmm_(per_sample[:, rows].flatten(1), piece.flatten(1).t())
+        _add_products(per_sample[:, rows], piece, out)
+
+
+def _add_products(samples: Tensor, piece: Tensor, out: Tensor) -> None:
+    """Add ``<samples[b], piece[i]>`` to ``out[b, i]``; the first axis after those is that of output channels."""
+    # A product for each output channel: as one with few rows, few columns and very many terms it takes twice as long.
+    out += torch.bmm(samples.flatten(2).transpose(0, 1), piece.flatten(2).permute(1, 2, 0)).sum(dim=0)
 
 
 def rows_of_masks(masks: Tensor, weight: Tensor) -> Tensor:
@@ -77,7 +104,7 @@ def rows_of_masks(masks: Tensor, weight: Tensor) -> Tensor:
 def _pieces(weights: Sequence[Tensor]) -> Iterator[tuple[slice, Tensor]]:
     """Slices of the output channels, and room for those of all neurons."""
     outputs = weights[0].shape[0]
-    rows = min(outputs, max(8, _PIECE // (len(weights) * weights[0][0].numel())))
+    rows = min(outputs, max(8, _PIECE // weights[0][0].numel()))
     piece = weights[0].new_empty(len(weights), rows, *weights[0].shape[1:])
     for first in range(0, outputs, rows):
         yield slice(first, min(first + rows, outputs)), piece[:, : outputs - first]
@@ -94,10 +121,12 @@ def _literal(choice: Tensor, masks: Tensor, per_sample: Tensor, *weights: Tensor
     )
 
 
-def _members(choice: Tensor) -> list[tuple[int, Tensor]]:
-    """Active neurons with the rows of their samples."""
-    index = choice.argmax(dim=1)
-    return [(i, (index == i).nonzero().flatten()) for i in index.unique().tolist()]
+def members(choice: Tensor) -> list[tuple[int, list[int]]]:
+    """Active neurons with the rows of their samples, both ascending."""
+    rows: dict[int, list[int]] = {}
+    for row, neuron in enumerate(choice.argmax(dim=1).tolist()):
+        rows.setdefault(neuron, []).append(row)
+    return sorted(rows.items())
 
 
 def over_channels(product: Tensor) -> Tensor:
@@ -125,22 +154,30 @@ class _WeightGradients(torch.autograd.Function):
         saved = ctx.saved_tensors
         with torch.autocast(device_type=saved[0].device.type, enabled=False):
             if torch.is_grad_enabled():
-                return _third(saved, (to_choice, to_masks, *to_weights))
-            return _second(saved, to_choice, to_masks, to_weights)
+                return differentiate_again(_literal, saved, (to_choice, to_masks, *to_weights))
+            choice, masks, per_sample, *weights = saved
+            return second_weight_gradients(choice, masks, per_sample, weights, to_choice, to_masks, to_weights)
 
 
-def _third(inputs: Sequence[Tensor], cotangents: Sequence[Tensor | None]) -> tuple[Any, ...]:
-    """Gradients that can be differentiated once more."""
+def differentiate_again(
+    function: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Tensor], cotangents: Sequence[Tensor | None]
+) -> tuple[Any, ...]:
+    """Vector-Jacobian product of ``function`` at ``inputs`` that can itself be differentiated; ``None`` where an
+    input requires no gradient.
+    """
     wanted = [t for t in inputs if t.requires_grad]
     outputs, grads = zip(
-        *[(o, g) for o, g in zip(_literal(*inputs), cotangents) if g is not None and o.requires_grad]
+        *[(o, g) for o, g in zip(function(*inputs), cotangents) if g is not None and o.requires_grad]
     )
     found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True, allow_unused=True))
     return tuple(next(found) if t.requires_grad else None for t in inputs)
 
 
-def _second(
-    saved: Sequence[Tensor],
+def second_weight_gradients(
+    choice: Tensor,
+    masks: Tensor,
+    per_sample: Tensor,
+    weights: Sequence[Tensor],
     to_choice: Tensor | None,
     to_masks: Tensor | None,
     to_weights: Sequence[Tensor | None],
@@ -148,7 +185,6 @@ def _second(
     """Vector-Jacobian product of the three expressions in the head of this file, one piece of the weights
     after another.
     """
-    choice, masks, per_sample, *weights = saved
     neurons = range(len(weights))
     factors = rows_of_masks(masks, weights[0])
     grad_choice, grad_masks = torch.zeros_like(choice), torch.zeros_like(masks)
@@ -176,11 +212,11 @@ def _second(
                 torch.mul(to_weights[i][rows].flatten(1), factors[i], out=scaled)
             if along is not None:
                 scaled.addcmul_(weights[i][rows].flatten(1), along[i])
-        grad_choice.addmm_(samples, piece.flatten(1).t())
-        for i, members in _members(choice):
-            grad_sample[members, rows] += piece[i]
-    for i, members in _members(choice):
-        summed = per_sample[members].sum(dim=0)
+        _add_products(per_sample[:, rows], piece, grad_choice)
+        for i, rows_of_i in members(choice):
+            grad_sample[rows_of_i, rows] += piece[i]
+    for i, rows_of_i in members(choice):
+        summed = per_sample[rows_of_i].sum(dim=0)
         if to_weights[i] is not None:
             grad_masks[i] += over_channels(summed * to_weights[i])
         if along is not None:
