@@ -18,7 +18,7 @@ The second derivative, which UDL takes, is made of the same three passes.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Sequence, Tuple
+from typing import Any, NamedTuple, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +86,7 @@ class _RoutedConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, choice: Tensor, masks: Tensor, *weights: Tensor) -> Tensor:
         ctx.save_for_backward(x, choice, masks, *weights)
-        return _outputs(x, members(choice), masks, weights)
+        return _outputs(x, _groups(choice, masks), masks, weights)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -96,13 +96,13 @@ class _RoutedConv(torch.autograd.Function):
             if torch.is_grad_enabled():
                 return _RoutedConvGradients.apply(x, choice, masks, grad, *weights)
             to_x, to_choice, to_masks, *to_weights = ctx.needs_input_grad
-            groups = members(choice)
+            groups = _groups(choice, masks)
             grad_x = _towards_input(grad, groups, masks, weights) if to_x else None
             grad_choice = torch.zeros_like(choice) if to_choice else None
             grad_masks = torch.zeros_like(masks) if to_masks else None
             # None for idle neurons, so that no optimizer touches them.
             grad_weights: list[Tensor | None] = [None] * len(weights)
-            for i, _ in groups:
+            for i in (group.neuron for group in groups):
                 if to_weights[i]:
                     grad_weights[i] = weights[i].new_zeros(weights[i].shape)
             _add_towards_weights(x, grad, groups, masks, weights, grad_choice, grad_masks, grad_weights)
@@ -121,13 +121,13 @@ class _RoutedConvGradients(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, choice: Tensor, masks: Tensor, grad: Tensor, *weights: Tensor
     ) -> tuple[Tensor, ...]:
-        per_sample = _weight_gradients_of_samples(x, grad, range(len(x)), slice(None), weights[0])
+        per_sample = _weight_gradients_of_samples(x, grad, torch.arange(len(x)), slice(None), weights[0])
         ctx.save_for_backward(x, choice, masks, grad, per_sample, *weights)
         ctx.set_materialize_grads(False)
         grad_choice, grad_masks, grad_weights = lean_weight_gradients(choice, masks, weights, per_sample)
         zero = per_sample.new_zeros(())
         dense = [zero.expand_as(weight) if g is None else g for weight, g in zip(weights, grad_weights)]
-        return (_towards_input(grad, members(choice), masks, weights), grad_choice, grad_masks, *dense)
+        return (_towards_input(grad, _groups(choice, masks), masks, weights), grad_choice, grad_masks, *dense)
 
     @staticmethod
     def backward(
@@ -142,7 +142,7 @@ class _RoutedConvGradients(torch.autograd.Function):
             if torch.is_grad_enabled():
                 inputs = (x, choice, masks, grad, *weights)
                 return differentiate_again(_literal, inputs, (to_x, to_choice, to_masks, *to_weights))
-            groups = members(choice)
+            groups = _groups(choice, masks)
             grad_choice, grad_masks, to_sample, *grad_weights = second_weight_gradients(
                 choice, masks, per_sample, weights, to_choice, to_masks, to_weights
             )
@@ -159,40 +159,81 @@ class _RoutedConvGradients(torch.autograd.Function):
             return (grad_x, grad_choice, grad_masks, grad_grad, *grad_weights)
 
 
-Groups = Sequence[Tuple[int, Sequence[int]]]
+class _Group(NamedTuple):
+    """An active neuron: its samples, and the channels that one of its operators reads.
+
+    Gates are drawn anew in each step, so the number of channels is filled up to a multiple of 16 by channels with
+    a mask of zero: oneDNN generates code for each new shape, which takes longer than the convolution.
+
+    Attributes:
+        neuron: Its index.
+        rows: Its samples, long, shape ``(b,)``.
+        read: Channels, long, shape ``(K,)``.
+        filled: How many of these have a mask other than zero, the first ones.
+        binary: Whether the masks of those are one.
+    """
+
+    neuron: int
+    rows: Tensor
+    read: Tensor
+    filled: int
+    binary: bool
+
+    def kernel(self, masks: Tensor, weights: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        """Masked kernel for the channels that are read, shape ``(C_out, K, kh, kw)``."""
+        kernel = _as_kernels(weights[self.neuron]).index_select(1, self.read)
+        if self.binary:
+            kernel[:, self.filled :] = 0
+        else:
+            kernel.flatten(1).mul_(rows_of_masks(masks[self.neuron, self.read][None], kernel))
+        return kernel.to(dtype)
 
 
-def _outputs(x: Tensor, groups: Groups, masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
+def _groups(choice: Tensor, masks: Tensor) -> list[_Group]:
+    """Active neurons, in ascending order."""
+    groups = members(choice)
+    masks = masks[[neuron for neuron, _ in groups]]
+    unread = masks == 0
+    reads = unread.byte().argsort(dim=1, stable=True)
+    filled = (masks.shape[1] - unread.sum(dim=1)).tolist()
+    binary = (unread | (masks == 1)).all(dim=1).tolist()
+    return [
+        _Group(neuron, torch.tensor(rows, device=masks.device), read[: -(-number // 16) * 16], number, ones)
+        for (neuron, rows), read, number, ones in zip(groups, reads, filled, binary)
+    ]
+
+
+def _outputs(x: Tensor, groups: Sequence[_Group], masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """Each sample convolved, shape ``(B, C_out, T, H, W)``."""
     out = x.new_zeros(len(x), len(weights[0]), *x.shape[2:])
-    for neuron, rows in groups:
-        read, kernel = _pruned(masks[neuron], weights[neuron], x.dtype)
-        if len(read) > 0:
-            images = _as_images(_some(x, rows).index_select(1, read), kernel)
+    for group in groups:
+        if group.filled > 0:
+            kernel = group.kernel(masks, weights, x.dtype)
+            images = _as_images(_some(x, group.rows).index_select(1, group.read), kernel)
             z = F.conv2d(images, kernel, padding=_padding(kernel.shape))
-            for row, clip in zip(rows, _as_clips(z, out.shape)):
+            for row, clip in zip(group.rows.tolist(), _as_clips(z, out.shape)):
                 out[row] = clip
     return out
 
 
-def _towards_input(grad: Tensor, groups: Groups, masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
+def _towards_input(grad: Tensor, groups: Sequence[_Group], masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """Gradient towards the input of a convolution, from that towards its outputs."""
     out = grad.new_zeros(len(grad), masks.shape[1], *grad.shape[2:])
-    for neuron, rows in groups:
-        read, kernel = _pruned(masks[neuron], weights[neuron], grad.dtype)
-        if len(read) > 0:
-            answers = _as_images(_some(grad, rows), kernel)
-            size = (len(answers), len(read), *answers.shape[2:])
+    for group in groups:
+        if group.filled > 0:
+            kernel = group.kernel(masks, weights, grad.dtype)
+            answers = _as_images(_some(grad, group.rows), kernel)
+            size = (len(answers), len(group.read), *answers.shape[2:])
             found = conv2d_input(size, kernel, answers, padding=_padding(kernel.shape))
-            for row, clip in zip(rows, _as_clips(found, grad.shape)):
-                out[row].index_copy_(0, read, clip)
+            for row, clip in zip(group.rows.tolist(), _as_clips(found, grad.shape)):
+                out[row].index_copy_(0, group.read, clip)
     return out
 
 
 def _add_towards_weights(
     x: Tensor,
     grad: Tensor,
-    groups: Groups,
+    groups: Sequence[_Group],
     masks: Tensor,
     weights: Sequence[Tensor],
     grad_choice: Tensor | None,
@@ -200,51 +241,53 @@ def _add_towards_weights(
     grad_weights: Sequence[Tensor | None],
 ) -> None:
     """Add the gradients towards choice, masks and weights to those that are wanted (not ``None``)."""
-    order = [(neuron, row) for neuron, rows in groups for row in rows]
-    # Each part of the samples reads the weights of all neurons, which is nothing beside the convolutions for few.
-    at_once = 8 if len(weights) <= 16 else 16
+    order = torch.cat([group.rows for group in groups])
+    neurons = [group.neuron for group in groups for _ in group.rows]
+    at_once, slices = _parts(len(order), weights)
     for first in range(0, len(order), at_once):
-        neurons, rows = zip(*order[first : first + at_once])
-        here = [(i, slice(neurons.index(i), neurons.index(i) + neurons.count(i))) for i in dict.fromkeys(neurons)]
+        rows, here = order[first : first + at_once], neurons[first : first + at_once]
+        members_here = [(i, slice(here.index(i), here.index(i) + here.count(i))) for i in dict.fromkeys(here)]
         found = None if grad_choice is None else grad_choice.new_zeros(len(rows), len(weights))
-        for outputs in _slices(len(rows), weights):
+        for outputs in slices:
             per_sample = _weight_gradients_of_samples(x, grad, rows, outputs, weights[0])
             sliced = [None if g is None else g[outputs] for g in grad_weights]
-            add_weight_gradients(here, masks, [w[outputs] for w in weights], per_sample, found, grad_masks, sliced)
+            add_weight_gradients(
+                members_here, masks, [w[outputs] for w in weights], per_sample, found, grad_masks, sliced
+            )
         if found is not None:
-            for row, products in zip(rows, found):
-                grad_choice[row] += products
+            grad_choice.index_add_(0, rows, found)
 
 
-def _slices(samples: int, weights: Sequence[Tensor]) -> list[slice]:
-    """Output channels whose weight gradients are held at a time, in whole blocks of 32 and all of nearly one size:
-    as many entries as a few neurons have.
+def _parts(batch: int, weights: Sequence[Tensor]) -> tuple[int, list[slice]]:
+    """Samples and output channels whose weight gradients are held at a time: as many entries as a few neurons have.
+
+    Each part of the samples reads the weights of all neurons. For few neurons that is nothing beside the
+    convolutions, which are quicker for many output channels.
     """
     entries, outputs = weights[0].numel(), len(weights[0])
-    held = min(_HELD, entries * max(4, len(weights) // 8))
-    number = min(-(-samples * entries // held), max(1, outputs // 32))
+    held = min(max(_HELD // 2, entries * len(weights) // 8), _HELD)
+    at_once = min(batch, 8 if len(weights) <= 16 and batch * entries > held else 16)
+    # In whole blocks of 32, all of nearly one size.
+    number = min(-(-at_once * entries // held), max(1, outputs // 32))
     size = -(-outputs // (number * 32)) * 32
-    return [slice(first, min(first + size, outputs)) for first in range(0, outputs, size)]
+    return at_once, [slice(first, min(first + size, outputs)) for first in range(0, outputs, size)]
 
 
-def _weight_gradients_of_samples(
-    x: Tensor, grad: Tensor, rows: Sequence[int], outputs: slice, weight: Tensor
-) -> Tensor:
+def _weight_gradients_of_samples(x: Tensor, grad: Tensor, rows: Tensor, outputs: slice, weight: Tensor) -> Tensor:
     """Gradient of each sample towards its weights for some output channels, shape ``(b, C_out, C_in, kT, kH, kW)``."""
     kernel = _as_kernels(weight[outputs])
     held = weight.new_empty(len(rows), *kernel.shape)
     at_once = max(1, _AT_ONCE // kernel.numel())
-    for first in range(0, len(rows), at_once):
-        some = rows[first : first + at_once]
+    for some, place in zip(rows.split(at_once), held.split(at_once)):
         size = (len(some) * kernel.shape[0], *kernel.shape[1:])
         images, answers = (_side_by_side(_some(t, some), kernel) for t in (x, grad[:, outputs]))
         found = conv2d_weight(images, size, answers, padding=_padding(size), groups=len(some))
-        held[first : first + len(some)] = found.view(len(some), *kernel.shape)
+        place.copy_(found.view_as(place))
     return held.view(len(rows), *weight[outputs].shape)
 
 
-def _some(t: Tensor, rows: Sequence[int]) -> Tensor:
-    return t[rows[0] : rows[0] + 1] if len(rows) == 1 else t[list(rows)]
+def _some(t: Tensor, rows: Tensor) -> Tensor:
+    return t.narrow(0, int(rows), 1) if len(rows) == 1 else t.index_select(0, rows)
 
 
 def _as_images(x: Tensor, kernel: Tensor) -> Tensor:
@@ -263,15 +306,6 @@ def _as_clips(images: Tensor, shape: Sequence[int]) -> Tensor:
 def _side_by_side(x: Tensor, kernel: Tensor) -> Tensor:
     """Clips as groups of a 2D convolution: ``(T, b C, H, W)`` or ``(1, b C, T, H W)``."""
     return x.permute(2, 0, 1, 3, 4).flatten(1, 2) if kernel.shape[-1] == 3 else x.flatten(3).flatten(0, 1)[None]
-
-
-def _pruned(mask: Tensor, weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Channels that an operator reads, long, shape ``(K,)``, and its kernel for them, ``(C_out, K, kh, kw)``."""
-    read = mask.nonzero().flatten()
-    kernel = _as_kernels(weight).index_select(1, read)
-    if not (mask[read] == 1).all():
-        kernel.flatten(1).mul_(rows_of_masks(mask[read][None], kernel))
-    return read, kernel.to(dtype)
 
 
 def _as_kernels(weights: Tensor) -> Tensor:
