@@ -97,10 +97,10 @@ class DSTSLayer(nn.Module):
         if len(self.neurons) == 1:
             # Nothing to choose: one kernel for the whole batch, and a softmax over one entry has no gradient.
             return self.neurons[0](x, gates[0])
-        return (
-            routed_conv(x, choice, 1 - gates, [neuron.spatial for neuron in self.neurons]),
-            routed_conv(x, choice, gates, [neuron.temporal for neuron in self.neurons]),
-        )
+        # The temporal operators last in the backward pass, when most gradients are held: they are the smaller ones.
+        temporal = routed_conv(x, choice, gates, [neuron.temporal for neuron in self.neurons])
+        spatial = routed_conv(x, choice, 1 - gates, [neuron.spatial for neuron in self.neurons])
+        return spatial, temporal
 
     def _operate_in_evaluation(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         active = index.unique().tolist()

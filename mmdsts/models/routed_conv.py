@@ -40,7 +40,7 @@ from .weight_gradients import (
 # at a time is quickest, for narrow ones the calls would outweigh the work.
 _AT_ONCE = 1 << 18
 # Entries of weight gradients that are held at once, at most: more than this is slow to get from the system.
-_HELD = 5 << 20
+_HELD = 5 << 19
 
 
 def routed_conv(x: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
@@ -86,7 +86,8 @@ class _RoutedConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, choice: Tensor, masks: Tensor, *weights: Tensor) -> Tensor:
         ctx.save_for_backward(x, choice, masks, *weights)
-        return _outputs(x, _groups(choice, masks), masks, weights)
+        ctx.groups = _groups(choice, masks)
+        return _outputs(x, ctx.groups, masks, weights)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -94,10 +95,9 @@ class _RoutedConv(torch.autograd.Function):
         # A caller may run this pass inside autocast; precisions are settled by the forward pass.
         with torch.autocast(device_type=grad.device.type, enabled=False):
             if torch.is_grad_enabled():
-                return _RoutedConvGradients.apply(x, choice, masks, grad, *weights)
+                return _RoutedConvGradients.apply(ctx.groups, x, choice, masks, grad, *weights)
             to_x, to_choice, to_masks, *to_weights = ctx.needs_input_grad
-            groups = _groups(choice, masks)
-            grad_x = _towards_input(grad, groups, masks, weights) if to_x else None
+            groups = ctx.groups
             grad_choice = torch.zeros_like(choice) if to_choice else None
             grad_masks = torch.zeros_like(masks) if to_masks else None
             # None for idle neurons, so that no optimizer touches them.
@@ -106,6 +106,8 @@ class _RoutedConv(torch.autograd.Function):
                 if to_weights[i]:
                     grad_weights[i] = weights[i].new_zeros(weights[i].shape)
             _add_towards_weights(x, grad, groups, masks, weights, grad_choice, grad_masks, grad_weights)
+            # Last, when the weight gradients of single samples are not held any more.
+            grad_x = _towards_input(grad, groups, masks, weights) if to_x else None
             return (grad_x, grad_choice, grad_masks, *grad_weights)
 
 
@@ -119,15 +121,23 @@ class _RoutedConvGradients(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, choice: Tensor, masks: Tensor, grad: Tensor, *weights: Tensor
+        ctx: Any,
+        groups: Sequence[_Group],
+        x: Tensor,
+        choice: Tensor,
+        masks: Tensor,
+        grad: Tensor,
+        *weights: Tensor,
     ) -> tuple[Tensor, ...]:
-        per_sample = _weight_gradients_of_samples(x, grad, torch.arange(len(x)), slice(None), weights[0])
+        ctx.groups = groups
+        images = _side_by_side(x, torch.arange(len(x)), len(weights[0]), weights[0])
+        per_sample = _weight_gradients_of_samples(images, grad, slice(None), weights[0])
         ctx.save_for_backward(x, choice, masks, grad, per_sample, *weights)
         ctx.set_materialize_grads(False)
         grad_choice, grad_masks, grad_weights = lean_weight_gradients(choice, masks, weights, per_sample)
         zero = per_sample.new_zeros(())
         dense = [zero.expand_as(weight) if g is None else g for weight, g in zip(weights, grad_weights)]
-        return (_towards_input(grad, _groups(choice, masks), masks, weights), grad_choice, grad_masks, *dense)
+        return (_towards_input(grad, groups, masks, weights), grad_choice, grad_masks, *dense)
 
     @staticmethod
     def backward(
@@ -141,8 +151,8 @@ class _RoutedConvGradients(torch.autograd.Function):
         with torch.autocast(device_type=grad.device.type, enabled=False):
             if torch.is_grad_enabled():
                 inputs = (x, choice, masks, grad, *weights)
-                return differentiate_again(_literal, inputs, (to_x, to_choice, to_masks, *to_weights))
-            groups = _groups(choice, masks)
+                return (None, *differentiate_again(_literal, inputs, (to_x, to_choice, to_masks, *to_weights)))
+            groups = ctx.groups
             grad_choice, grad_masks, to_sample, *grad_weights = second_weight_gradients(
                 choice, masks, per_sample, weights, to_choice, to_masks, to_weights
             )
@@ -156,7 +166,7 @@ class _RoutedConvGradients(torch.autograd.Function):
                 grad_x[row] = _as_clips(found, x.shape)[0]
             if to_x is not None:
                 _add_towards_weights(to_x, grad, groups, masks, weights, grad_choice, grad_masks, grad_weights)
-            return (grad_x, grad_choice, grad_masks, grad_grad, *grad_weights)
+            return (None, grad_x, grad_choice, grad_masks, grad_grad, *grad_weights)
 
 
 class _Group(NamedTuple):
@@ -205,14 +215,16 @@ def _groups(choice: Tensor, masks: Tensor) -> list[_Group]:
 
 def _outputs(x: Tensor, groups: Sequence[_Group], masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """Each sample convolved, shape ``(B, C_out, T, H, W)``."""
-    out = x.new_zeros(len(x), len(weights[0]), *x.shape[2:])
+    out = x.new_empty(len(x), len(weights[0]), *x.shape[2:])
     for group in groups:
-        if group.filled > 0:
-            kernel = group.kernel(masks, weights, x.dtype)
-            images = _as_images(_some(x, group.rows).index_select(1, group.read), kernel)
-            z = F.conv2d(images, kernel, padding=_padding(kernel.shape))
-            for row, clip in zip(group.rows.tolist(), _as_clips(z, out.shape)):
-                out[row] = clip
+        if group.filled == 0:
+            out[group.rows] = 0
+            continue
+        kernel = group.kernel(masks, weights, x.dtype)
+        images = _as_images(_some(x, group.rows).index_select(1, group.read), kernel)
+        z = F.conv2d(images, kernel, padding=_padding(kernel.shape))
+        for row, clip in zip(group.rows.tolist(), _as_clips(z, out.shape)):
+            out[row] = clip
     return out
 
 
@@ -248,8 +260,9 @@ def _add_towards_weights(
         rows, here = order[first : first + at_once], neurons[first : first + at_once]
         members_here = [(i, slice(here.index(i), here.index(i) + here.count(i))) for i in dict.fromkeys(here)]
         found = None if grad_choice is None else grad_choice.new_zeros(len(rows), len(weights))
+        images = _side_by_side(x, rows, slices[0].stop, weights[0])
         for outputs in slices:
-            per_sample = _weight_gradients_of_samples(x, grad, rows, outputs, weights[0])
+            per_sample = _weight_gradients_of_samples(images, grad, outputs, weights[0])
             sliced = [None if g is None else g[outputs] for g in grad_weights]
             add_weight_gradients(
                 members_here, masks, [w[outputs] for w in weights], per_sample, found, grad_masks, sliced
@@ -259,31 +272,39 @@ def _add_towards_weights(
 
 
 def _parts(batch: int, weights: Sequence[Tensor]) -> tuple[int, list[slice]]:
-    """Samples and output channels whose weight gradients are held at a time: as many entries as a few neurons have.
+    """Samples and output channels whose weight gradients are held at a time.
 
     Each part of the samples reads the weights of all neurons. For few neurons that is nothing beside the
     convolutions, which are quicker for many output channels.
     """
     entries, outputs = weights[0].numel(), len(weights[0])
-    held = min(max(_HELD // 2, entries * len(weights) // 8), _HELD)
-    at_once = min(batch, 8 if len(weights) <= 16 and batch * entries > held else 16)
+    at_once = batch if batch * entries <= _HELD else min(batch, 8 if len(weights) <= 16 else 16)
     # In whole blocks of 32, all of nearly one size.
-    number = min(-(-at_once * entries // held), max(1, outputs // 32))
+    number = min(-(-at_once * entries // _HELD), max(1, outputs // 32))
     size = -(-outputs // (number * 32)) * 32
     return at_once, [slice(first, min(first + size, outputs)) for first in range(0, outputs, size)]
 
 
-def _weight_gradients_of_samples(x: Tensor, grad: Tensor, rows: Tensor, outputs: slice, weight: Tensor) -> Tensor:
+def _side_by_side(x: Tensor, rows: Tensor, outputs: int, weight: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Samples that are the groups of one 2D convolution: their rows, and ``(T, b C, H, W)`` or ``(1, b C, T, H W)``."""
+    at_once = max(1, _AT_ONCE // (outputs * weight[0].numel()))
+    return [(some, _as_channels(_some(x, some), weight)) for some in rows.split(at_once)]
+
+
+def _weight_gradients_of_samples(
+    images: Sequence[tuple[Tensor, Tensor]], grad: Tensor, outputs: slice, weight: Tensor
+) -> Tensor:
     """Gradient of each sample towards its weights for some output channels, shape ``(b, C_out, C_in, kT, kH, kW)``."""
     kernel = _as_kernels(weight[outputs])
-    held = weight.new_empty(len(rows), *kernel.shape)
-    at_once = max(1, _AT_ONCE // kernel.numel())
-    for some, place in zip(rows.split(at_once), held.split(at_once)):
-        size = (len(some) * kernel.shape[0], *kernel.shape[1:])
-        images, answers = (_side_by_side(_some(t, some), kernel) for t in (x, grad[:, outputs]))
-        found = conv2d_weight(images, size, answers, padding=_padding(size), groups=len(some))
-        place.copy_(found.view_as(place))
-    return held.view(len(rows), *weight[outputs].shape)
+    held = weight.new_empty(sum(len(rows) for rows, _ in images), *kernel.shape)
+    place = 0
+    for rows, image in images:
+        size = (len(rows) * kernel.shape[0], *kernel.shape[1:])
+        answers = _as_channels(_some(grad, rows)[:, outputs], weight)
+        found = conv2d_weight(image, size, answers, padding=_padding(size), groups=len(rows))
+        held[place : place + len(rows)] = found.view(len(rows), *kernel.shape)
+        place += len(rows)
+    return held.view(-1, *weight[outputs].shape)
 
 
 def _some(t: Tensor, rows: Tensor) -> Tensor:
@@ -303,9 +324,10 @@ def _as_clips(images: Tensor, shape: Sequence[int]) -> Tensor:
     return images.unflatten(3, (height, width))
 
 
-def _side_by_side(x: Tensor, kernel: Tensor) -> Tensor:
-    """Clips as groups of a 2D convolution: ``(T, b C, H, W)`` or ``(1, b C, T, H W)``."""
-    return x.permute(2, 0, 1, 3, 4).flatten(1, 2) if kernel.shape[-1] == 3 else x.flatten(3).flatten(0, 1)[None]
+def _as_channels(x: Tensor, weight: Tensor) -> Tensor:
+    """Clips ``(b, C, T, H, W)`` as the groups of a 2D convolution."""
+    images = x.permute(2, 0, 1, 3, 4).flatten(1, 2) if weight.shape[2] == 1 else x.flatten(3).flatten(0, 1)[None]
+    return images.contiguous()
 
 
 def _as_kernels(weights: Tensor) -> Tensor:

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 # Entries of the weights of all neurons that are held at once: a piece that stays in the cache between being
-# written and read, and is not so small that the calls outweigh the work.
-_PIECE = 1 << 16
+# written and read, but no fewer than this of each neuron: PyTorch gives smaller operations to one thread.
+_PIECE = 1 << 20
+_PIECE_OF_EACH = 1 << 16
 
 
 def weight_gradients(
@@ -71,7 +72,8 @@ def add_weight_gradients(
         _add_choice_gradient(per_sample, masks, weights, grad_choice)
     factors = rows_of_masks(masks, weights[0])
     for i, rows in groups:
-        summed = per_sample[rows].sum(dim=0)
+        mine = per_sample[rows]
+        summed = mine[0] if len(mine) == 1 else mine.sum(dim=0)
         if grad_masks is not None:
             grad_masks[i] += over_channels(summed * weights[i])
         if grad_weights[i] is not None:
@@ -80,17 +82,21 @@ def add_weight_gradients(
 
 def _add_choice_gradient(per_sample: Tensor, masks: Tensor, weights: Sequence[Tensor], out: Tensor) -> None:
     """Add ``<per_sample[b], weights[i] * masks[i]>`` to ``out[b, i]``."""
-    factors = rows_of_masks(masks, weights[0])
-    for rows, piece in _pieces(weights):
-        for weight, factor, gated in zip(weights, factors, piece):
-            torch.mul(weight[rows].flatten(1), factor, out=gated.flatten(1))
-        _add_products(per_sample[:, rows], piece, out)
+    factors = rows_of_masks(masks, weights[0]).unbind(0)
+    rows = _rows_of_a_piece(weights)
+    room = weights[0].new_empty(len(weights), rows, len(factors[0]))
+    samples = per_sample.flatten(2).split(rows, dim=1)
+    for part, *parts in zip(samples, *(weight.flatten(1).split(rows) for weight in weights)):
+        piece = room[:, : part.shape[1]]
+        for weight, factor, gated in zip(parts, factors, piece.unbind(0)):
+            torch.mul(weight, factor, out=gated)
+        _add_products(part, piece, out)
 
 
 def _add_products(samples: Tensor, piece: Tensor, out: Tensor) -> None:
-    """Add ``<samples[b], piece[i]>`` to ``out[b, i]``; the first axis after those is that of output channels."""
+    """Add ``<samples[b], piece[i]>`` to ``out[b, i]``; both of shape ``(..., rows, C_in kT kH kW)``."""
     # A product for each output channel: as one with few rows, few columns and very many terms it takes twice as long.
-    out += torch.bmm(samples.flatten(2).transpose(0, 1), piece.flatten(2).permute(1, 2, 0)).sum(dim=0)
+    out += torch.bmm(samples.transpose(0, 1), piece.permute(1, 2, 0)).sum(dim=0)
 
 
 def rows_of_masks(masks: Tensor, weight: Tensor) -> Tensor:
@@ -101,10 +107,15 @@ def rows_of_masks(masks: Tensor, weight: Tensor) -> Tensor:
     return masks.repeat_interleave(weight[0, 0].numel(), dim=1)
 
 
+def _rows_of_a_piece(weights: Sequence[Tensor]) -> int:
+    """Output channels of all neurons that are gone through at once."""
+    entries = max(_PIECE // len(weights), _PIECE_OF_EACH)
+    return min(len(weights[0]), max(8, entries // weights[0][0].numel()))
+
+
 def _pieces(weights: Sequence[Tensor]) -> Iterator[tuple[slice, Tensor]]:
     """Slices of the output channels, and room for those of all neurons."""
-    outputs = weights[0].shape[0]
-    rows = min(outputs, max(8, _PIECE // weights[0][0].numel()))
+    outputs, rows = len(weights[0]), _rows_of_a_piece(weights)
     piece = weights[0].new_empty(len(weights), rows, *weights[0].shape[1:])
     for first in range(0, outputs, rows):
         yield slice(first, min(first + rows, outputs)), piece[:, : outputs - first]
@@ -212,7 +223,7 @@ def second_weight_gradients(
                 torch.mul(to_weights[i][rows].flatten(1), factors[i], out=scaled)
             if along is not None:
                 scaled.addcmul_(weights[i][rows].flatten(1), along[i])
-        _add_products(per_sample[:, rows], piece, grad_choice)
+        _add_products(per_sample[:, rows].flatten(2), piece.flatten(2), grad_choice)
         for i, rows_of_i in members(choice):
             grad_sample[rows_of_i, rows] += piece[i]
     for i, rows_of_i in members(choice):

@@ -10,6 +10,7 @@ def case(request, monkeypatch):
     """Random arguments; with small pieces, the 20 output channels are gone through 8 at a time."""
     if request.param == 'several pieces':
         monkeypatch.setattr(module, '_PIECE', 1)
+        monkeypatch.setattr(module, '_PIECE_OF_EACH', 1)
     torch.manual_seed(0)
     neurons, batch, outputs, inputs = 4, 3, 20, 5
     choice = F.one_hot(torch.tensor([2, 0, 2]), neurons).double()
