@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
+import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -23,9 +25,24 @@ class FlopTotal(TorchDispatchMode):
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         formula = flop_registry.get(func._overloadpacket)
-        if formula is not None:
+        if func is torch.ops.aten.convolution_backward.default:
+            self.total += _convolution_backward_flops(*args, **kwargs)
+        elif formula is not None:
             self.total += formula(*args, **kwargs, out_val=out)
         return out
+
+
+def _convolution_backward_flops(
+    grad: Tensor, x: Tensor, weight: Tensor, bias_sizes: Any, *settings: Any, output_mask: Any = None
+) -> int:
+    """Each of the two gradients, where wanted, costs what the convolution did.
+
+    PyTorch's own formula counts the weight gradient of a grouped convolution once for each group too often
+    (pytorch/pytorch#183405).
+    """
+    *settings, output_mask = settings if output_mask is None else (*settings, output_mask)
+    convolution = flop_registry[torch.ops.aten.convolution]
+    return sum(output_mask[:2]) * convolution(x, weight, None, *settings, out_val=grad)
 
 
 def count_flops(run: Callable[[], Any]) -> int:
