@@ -42,7 +42,7 @@ def test_scaling():
     rows = _check(result := scaling.run(FAST, sizes), 'scaling')
     assert len(rows) == 5
     assert [goal.bound for goal in result.goals] == [1.15]
-    few, many = (rows[f'N = {n:2d}, C =   8, B =  4, T x H x W = 2 x 5 x 5'].flops for n in (4, 64))
+    few, many = (rows[f'N = {n:2d}, C =   8, B =  4, T x H x W = 8 x 7 x 7'].flops for n in (4, 64))
     # The scores of 60 more neurons, beside convolutions of 8 x 7 x 7 places.
     assert few < many < 1.1 * few
 
