@@ -7,7 +7,9 @@ hold, may be called any number of times and says by its return value whether thi
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
 import importlib
 import importlib.metadata
 import importlib.util
@@ -229,7 +231,8 @@ def patch_cpu_launcher() -> bool:
     """Let MMEngine's ``pytorch`` launcher work on a machine without an accelerator.
 
     It calls ``torch.cuda.set_device`` before it initialises the process group, and hands a device number to
-    ``DistributedDataParallel``. On the CPU the group uses ``gloo`` instead of ``nccl`` and no device number.
+    ``DistributedDataParallel``. On the CPU the group uses ``gloo`` instead of ``nccl`` and no device number, and is
+    ended before the interpreter is (:func:`end_process_group`).
 
     Returns:
         bool: whether the launcher was replaced by this call.
@@ -248,6 +251,7 @@ def patch_cpu_launcher() -> bool:
             raise ValueError(f'env_cfg.dist_cfg.init_backend is {init_backend!r}, which needs a GPU, but '
                              "there is none. Leave it out or set it to 'torch'.")
         torch.distributed.init_process_group(backend='gloo' if backend == 'nccl' else backend, **kwargs)
+        atexit.register(end_process_group)
 
     wrapped_init = MMDistributedDataParallel.__init__
 
@@ -259,6 +263,22 @@ def patch_cpu_launcher() -> bool:
     dist_utils._init_dist_pytorch = init_on_cpu
     MMDistributedDataParallel.__init__ = without_device
     return True
+
+
+def end_process_group() -> None:
+    """End the process group of a process that has done its work, if there is one.
+
+    A process that leaves it to the interpreter's end aborts now and then, its work done (SIGABRT,
+    pytorch#190489): a thread of ``gloo`` drops a reference into an interpreter that is going down. Gradient
+    reducers that are garbage go first: one that outlives the group waits for that thread while it keeps the
+    thread from going on. After an unhandled exception the group is left alone, for its end waits for operations
+    that other processes may never join.
+    """
+    import torch.distributed
+
+    if torch.distributed.is_initialized() and getattr(sys, 'last_type', None) is None:
+        gc.collect()
+        torch.distributed.destroy_process_group()
 
 
 def apply_patches() -> None:

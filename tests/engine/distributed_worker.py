@@ -74,6 +74,7 @@ def process(rank: int, world_size: int, port: int, work_dir, out: str, runs: lis
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR='127.0.0.1',
                       MASTER_PORT=str(port), OMP_NUM_THREADS='1')
     import mmdsts  # noqa: F401  its repairs come before any other import of MMAction2
+    from mmdsts.compat import end_process_group
 
     from .test_with_mmengine import StopAfter  # noqa: F401  registers it
     dist.init_process_group('gloo', rank=rank, world_size=world_size)
@@ -81,4 +82,4 @@ def process(rank: int, world_size: int, port: int, work_dir, out: str, runs: lis
         results = [train(work_dir / name, world_size, settings, **options) for name, settings, options in runs]
         torch.save(results, f'{out}.{rank}')
     finally:
-        dist.destroy_process_group()
+        end_process_group()

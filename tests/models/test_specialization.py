@@ -6,6 +6,7 @@ from mmaction.registry import MODELS
 from mmengine.optim import OptimWrapper
 
 import mmdsts  # noqa: F401
+from mmdsts.compat import end_process_group
 
 OPTIMIZERS = {
     'sgd': lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9, weight_decay=0.1),
@@ -47,8 +48,14 @@ def test_idle_neurons_are_bit_identical_after_a_step(name, accumulate):
 
 
 def _train_one_of_two(rank, store, queue):
-    """Rank 0's samples activate neuron 0, rank 1's neuron 1; neuron 2 rests."""
     torch.distributed.init_process_group('gloo', init_method=f'file://{store}', rank=rank, world_size=2)
+    moved = _moved_by_a_step(rank)
+    end_process_group()
+    queue.put((rank, moved))
+
+
+def _moved_by_a_step(rank):
+    """Rank 0's samples activate neuron 0, rank 1's neuron 1; neuron 2 rests."""
     torch.manual_seed(0)
     neck = MODELS.build(
         dict(type='DSTSNeck', in_channels=4, num_layers=1, num_neurons=3, pulse='mean', temperature=1e-3,
@@ -66,10 +73,7 @@ def _train_one_of_two(rank, store, queue):
     before = _operators(neck)
     parallel(x)[0].square().mean().backward()
     optimizer.step()
-    queue.put(
-        (rank, [not torch.equal(value, before[key]) for key, value in sorted(_operators(neck).items())])
-    )
-    torch.distributed.destroy_process_group()
+    return [not torch.equal(value, before[key]) for key, value in sorted(_operators(neck).items())]
 
 
 def test_neurons_that_rest_in_every_process_are_bit_identical(tmp_path):
