@@ -14,11 +14,6 @@ the features' tangent stand for them in ``<g_d, w>``: see :class:`Features`.
 
     grad_u ~ - inner_lr * [grad_u train_loss(u, d + e w) - grad_u train_loss(u, d - e w)] / (2 e)
 
-For smooth losses the two agree up to the square of the step. They estimate different things where a hard decision with
-a straight-through gradient depends on ``d``: along ``d`` a difference sees the decision itself, which does not
-change under a small step, while differentiating twice goes through its soft stand-in both times. In a DSTS neck
-that is every layer behind a projection or another layer; in the first layer on a fixed feature they agree.
-
 For smooth losses the two agree up to the square of the step. They estimate different things where a hard
 decision with a straight-through gradient depends on ``d``: along ``d`` a difference sees the decision
 itself, which does not change under a small step, while differentiating twice goes through its soft stand-in
