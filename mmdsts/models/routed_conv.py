@@ -165,6 +165,8 @@ class _RoutedConvGradients(torch.autograd.Function):
                 found = conv2d_input(images.shape, kernel, answers, padding=_padding(kernel.shape))
                 grad_x[row] = _as_clips(found, x.shape)[0]
             if to_x is not None:
+                for i in (group.neuron for group in groups if grad_weights[group.neuron] is None):
+                    grad_weights[i] = weights[i].new_zeros(weights[i].shape)
                 _add_towards_weights(to_x, grad, groups, masks, weights, grad_choice, grad_masks, grad_weights)
             return (None, grad_x, grad_choice, grad_masks, grad_grad, *grad_weights)
 

@@ -1,0 +1,150 @@
+"""Each fast path against the sum over all neurons that it stands for, in float64."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmdsts.models import routed_conv as module
+from mmdsts.models.routed_conv import routed_conv
+
+KERNELS = {'spatial': (1, 3, 3), 'temporal': (3, 1, 1)}
+SIZES = {
+    'few neurons': (3, 5, 4),  # N, B, channels
+    'idle neurons': (6, 3, 20),
+    'more neurons and samples than are held at once': (18, 20, 3),
+}
+
+
+def literal(x, choice, masks, weights):
+    weighted = sum(
+        torch.einsum('b,oiklm->boiklm', choice[:, i], weight * masks[i, None, :, None, None, None])
+        for i, weight in enumerate(weights)
+    )
+    padding = [size // 2 for size in weights[0].shape[2:]]
+    return torch.cat([F.conv3d(clip[None], weight, padding=padding) for clip, weight in zip(x, weighted)])
+
+
+def arguments(kernel, sizes, masks='binary', seed=0):
+    """Input, choice, masks and weights; with ``closed`` masks the first sample's neuron reads no channel."""
+    torch.manual_seed(seed)
+    num, batch, channels = SIZES[sizes]
+    x = torch.randn(batch, channels, 3, 4, 5, dtype=torch.float64)
+    choice = F.one_hot(torch.randint(num, (batch,)), num).double()
+    drawn = torch.rand(num, channels, dtype=torch.float64)
+    drawn = (drawn > 0.5).double() if masks == 'binary' else drawn
+    drawn[choice.argmax(1)[0]] = 0 if masks == 'closed' else drawn[choice.argmax(1)[0]]
+    weights = [torch.randn(channels + 2, channels, *KERNELS[kernel], dtype=torch.float64) for _ in range(num)]
+    return [t.requires_grad_() for t in (x, choice, drawn, *weights)]
+
+
+def call(function, inputs):
+    return function(*inputs[:3], inputs[3:])
+
+
+def derivatives(function, inputs, cotangents, towards=None, again=False):
+    """Value, gradients, and those of the gradients ``towards`` some inputs (all of them by default).
+
+    Derivatives that are differentiated ``again`` take another path.
+    """
+    out = call(function, inputs)
+    answer, seconds = cotangents
+    answer = answer.clone().requires_grad_()
+    first = torch.autograd.grad(out, inputs, answer, create_graph=True, materialize_grads=True)
+    chosen = [i for i in range(len(inputs)) if towards is None or i in towards]
+    second = torch.autograd.grad(
+        [first[i] for i in chosen],
+        [*inputs, answer],
+        [seconds[i] for i in chosen],
+        create_graph=again,
+        materialize_grads=True,
+    )
+    return out, first, second
+
+
+def drawn_cotangents(inputs):
+    out = call(literal, inputs)
+    return torch.randn_like(out), [torch.randn_like(t) for t in inputs]
+
+
+def close(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize('parts', ['whole', 'in parts'])
+@pytest.mark.parametrize('masks', ['binary', 'soft', 'closed'])
+@pytest.mark.parametrize('sizes', SIZES)
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_value_and_derivatives(kernel, sizes, masks, parts, monkeypatch):
+    if parts == 'in parts':
+        monkeypatch.setattr(module, '_HELD', 1)
+        monkeypatch.setattr(module, '_AT_ONCE', 1)
+    inputs = arguments(kernel, sizes, masks)
+    cotangents = drawn_cotangents(inputs)
+    found, expected = (derivatives(f, inputs, cotangents) for f in (routed_conv, literal))
+    close([found[0]], [expected[0]])
+    close(found[1], expected[1])
+    close(found[2], expected[2])
+
+
+def test_first_derivatives_of_a_lean_pass_and_none_for_idle_neurons():
+    inputs = arguments('spatial', 'idle neurons')
+    answer = torch.randn_like(call(literal, inputs))
+    found = torch.autograd.grad(call(routed_conv, inputs), inputs, answer, allow_unused=True)
+    expected = torch.autograd.grad(call(literal, inputs), inputs, answer)
+    active = set(inputs[1].argmax(dim=1).tolist())
+    assert len(active) < len(inputs) - 3
+    for i, (a, b) in enumerate(zip(found, expected)):
+        if i >= 3 and i - 3 not in active:
+            assert a is None
+        else:
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize('slices', [2, 3])
+def test_output_channels_in_slices(slices, monkeypatch):
+    """Wide enough for more than one block of 32 output channels."""
+    torch.manual_seed(0)
+    weights = [torch.randn(96, 2, 1, 3, 3, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    monkeypatch.setattr(module, '_HELD', 4 * weights[0].numel() // slices)
+    assert len(module._parts(4, weights)[1]) == slices
+    x = torch.randn(4, 2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    choice = F.one_hot(torch.tensor([0, 2, 2, 0]), 3).double().requires_grad_()
+    inputs = [x, choice, torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]).double().requires_grad_(), *weights]
+    cotangents = drawn_cotangents(inputs)
+    for found, expected in zip(*(derivatives(f, inputs, cotangents) for f in (routed_conv, literal))):
+        close([found] if torch.is_tensor(found) else found, [expected] if torch.is_tensor(expected) else expected)
+
+
+@pytest.mark.parametrize('towards', [{0}, {1}, {2}, {0, 1}, {0, 2}, {1, 2}, {3, 4, 5}])
+def test_second_derivatives_where_only_some_gradients_are_used(towards):
+    inputs = arguments('spatial', 'few neurons')
+    cotangents = drawn_cotangents(inputs)
+    found, expected = (derivatives(f, inputs, cotangents, towards)[2] for f in (routed_conv, literal))
+    close(found, expected)
+
+
+def test_third_derivative():
+    inputs = arguments('temporal', 'few neurons', 'soft')
+    cotangents = drawn_cotangents(inputs)
+    thirds = []
+    for f in (routed_conv, literal):
+        second = derivatives(f, inputs, cotangents, again=True)[2]
+        thirds.append(torch.autograd.grad(sum(s.square().sum() for s in second), inputs))
+    close(*thirds)
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_bfloat16_under_autocast(kernel):
+    inputs = [t.detach().float().requires_grad_() for t in arguments(kernel, 'few neurons')]
+    expected = call(literal, inputs)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = call(routed_conv, inputs)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.2)
+    answer = torch.randn_like(expected)
+    found = torch.autograd.grad(found, inputs, answer.bfloat16(), allow_unused=True)
+    for a, b in zip(found, torch.autograd.grad(expected, inputs, answer, allow_unused=True)):
+        if a is not None:
+            assert a.dtype == torch.float32
+            assert (a - b).norm() < 0.02 * b.norm()
