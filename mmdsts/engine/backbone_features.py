@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from .backbone_tape import BackboneTape
+from .forward_batch_norm import SymmetricBatchNorm
 from .model_loss import reject_reentrant_checkpointing
 
 
@@ -59,7 +60,7 @@ class BackboneFeatures:
         """
         prefix = len(self.tape.name) + 1
         try:
-            with torch.no_grad(), forward_ad.dual_level(), self._autocast():
+            with torch.no_grad(), forward_ad.dual_level(), self._autocast(), SymmetricBatchNorm():
                 dual = {name[prefix:]: forward_ad.make_dual(self._parameters[name].detach(), t)
                         for name, t in direction.items()}
                 outputs = [forward_ad.unpack_dual(out) for out in self.tape.again(dual)]
