@@ -42,6 +42,13 @@ class Router(nn.Module):
             return torch.addmm(self.bias.to(dtype), pooled, self.matrix.to(dtype).t()).argmax(dim=1)
 
 
+def _zeros(*shape: int) -> Tensor:
+    """Weights with channels last: a convolution of few samples, to which their format is no small part of the work,
+    is some 5 % quicker so on a CPU (docs/performance.md).
+    """
+    return torch.zeros(shape).contiguous(memory_format=torch.channels_last_3d)
+
+
 class PrunedNeuron(nn.Module):
     """Both operators of a neuron, each on the channels that it reads, with the norm's scale in the weights.
 
@@ -58,9 +65,9 @@ class PrunedNeuron(nn.Module):
     def __init__(self, channels: int, spatial_channels: int, temporal_channels: int) -> None:
         super().__init__()
         self.register_buffer('spatial_index', torch.zeros(spatial_channels, dtype=torch.long))
-        self.register_buffer('spatial', torch.zeros(channels, spatial_channels, 1, 3, 3))
+        self.register_buffer('spatial', _zeros(channels, spatial_channels, 1, 3, 3))
         self.register_buffer('temporal_index', torch.zeros(temporal_channels, dtype=torch.long))
-        self.register_buffer('temporal', torch.zeros(channels, temporal_channels, 3, 1, 1))
+        self.register_buffer('temporal', _zeros(channels, temporal_channels, 3, 1, 1))
 
     def forward(self, x: Tensor, spatial_bias: Tensor, temporal_bias: Tensor) -> tuple[Tensor, Tensor]:
         """Apply both operators.
@@ -76,7 +83,7 @@ class PrunedNeuron(nn.Module):
         # As 2D convolutions, over frames as the batch and over flattened space: the same values, and on a CPU faster
         # than in 3D, by far where only one sample activates this neuron (docs/performance.md).
         batch, _, frames, height, width = x.shape
-        read = x.index_select(1, self.spatial_index).transpose(1, 2).flatten(0, 1)
+        read = x.transpose(1, 2).index_select(2, self.spatial_index).flatten(0, 1)
         spatial = F.conv2d(read, self.spatial[:, :, 0], spatial_bias, padding=1)
         spatial = spatial.view(batch, frames, -1, height, width).transpose(1, 2)
         read = x.index_select(1, self.temporal_index).flatten(3)
@@ -142,8 +149,10 @@ class DeployedLayer(nn.Module):
         deployed.to(layer.fuse.weight)
         deployed.router.matrix, deployed.router.bias = fold_routing(layer)
         for neuron, (spatial, temporal) in zip(deployed.neurons, pruned):
-            neuron.spatial_index, neuron.spatial = spatial
-            neuron.temporal_index, neuron.temporal = temporal
+            for buffer, value in zip((neuron.spatial_index, neuron.spatial), spatial):
+                buffer.copy_(value)
+            for buffer, value in zip((neuron.temporal_index, neuron.temporal), temporal):
+                buffer.copy_(value)
         deployed.spatial_bias = spatial_bias.to(layer.fuse.weight)
         deployed.temporal_bias = temporal_bias.to(layer.fuse.weight)
         deployed.spatial_norm, deployed.temporal_norm = (
@@ -161,13 +170,18 @@ class DeployedLayer(nn.Module):
             The output, of the shape of ``x``, and the active neurons, long, shape ``(B,)``.
         """
         index = self.router(x)
-        active = index.unique().tolist()
-        if len(active) == 1:
-            return self.fuse(self._operate(x, active[0])), index
+        rows_of: dict[int, list[int]] = {}
+        for row, neuron in enumerate(index.tolist()):
+            rows_of.setdefault(neuron, []).append(row)
+        if len(rows_of) == 1:
+            return self.fuse(self._operate(x, *rows_of)), index
         z = torch.empty_like(x)
-        for i in active:
-            rows = (index == i).nonzero().flatten()
-            z.index_copy_(0, rows, self._operate(x.index_select(0, rows), i).to(z.dtype))
+        for neuron, rows in rows_of.items():
+            if len(rows) == 1:
+                z[rows[0]] = self._operate(x.narrow(0, rows[0], 1), neuron)[0]
+            else:
+                some = torch.tensor(rows, device=x.device)
+                z.index_copy_(0, some, self._operate(x.index_select(0, some), neuron).to(z.dtype))
         return self.fuse(z), index
 
     def _operate(self, x: Tensor, neuron: int) -> Tensor:
