@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmcv.cnn import build_activation_layer, build_norm_layer
 from torch import Tensor, nn
 
@@ -97,12 +98,23 @@ class DSTSLayer(nn.Module):
         if len(self.neurons) == 1:
             # Nothing to choose: one kernel for the whole batch, and a softmax over one entry has no gradient.
             return self.neurons[0](x, gates[0])
+        return self._operate_routed(x, choice, gates)
+
+    def _operate_routed(self, x: Tensor, choice: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
         # The temporal operators last in the backward pass, when most gradients are held: they are the smaller ones.
         temporal = routed_conv(x, choice, gates, [neuron.temporal for neuron in self.neurons])
         spatial = routed_conv(x, choice, 1 - gates, [neuron.spatial for neuron in self.neurons])
         return spatial, temporal
 
     def _operate_in_evaluation(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        if len(self.neurons) > 1 and x.device.type == 'cpu':
+            # Leaves out the channels that gates close.
+            choice = F.one_hot(index, len(self.neurons)).to(x.dtype)
+            gates = torch.stack([decide_gates(neuron.gate) for neuron in self.neurons])
+            return self._operate_routed(x, choice, gates)
+        return self._operate_by_neuron(x, index)
+
+    def _operate_by_neuron(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         active = index.unique().tolist()
         if len(active) == 1:
             neuron = self.neurons[active[0]]
