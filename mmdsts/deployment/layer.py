@@ -9,6 +9,7 @@ from mmcv.cnn import build_activation_layer, build_norm_layer
 from torch import Tensor, nn
 
 from mmdsts.models.layer import DSTSLayer
+from mmdsts.models.weight_gradients import members
 
 from .fold import (
     fold_routing,
@@ -170,13 +171,11 @@ class DeployedLayer(nn.Module):
             The output, of the shape of ``x``, and the active neurons, long, shape ``(B,)``.
         """
         index = self.router(x)
-        rows_of: dict[int, list[int]] = {}
-        for row, neuron in enumerate(index.tolist()):
-            rows_of.setdefault(neuron, []).append(row)
-        if len(rows_of) == 1:
-            return self.fuse(self._operate(x, *rows_of)), index
+        groups = members(index)
+        if len(groups) == 1:
+            return self.fuse(self._operate(x, groups[0][0])), index
         z = torch.empty_like(x)
-        for neuron, rows in rows_of.items():
+        for neuron, rows in groups:
             if len(rows) == 1:
                 z[rows[0]] = self._operate(x.narrow(0, rows[0], 1), neuron)[0]
             else:

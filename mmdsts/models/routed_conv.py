@@ -203,7 +203,7 @@ class _Group(NamedTuple):
 
 def _groups(choice: Tensor, masks: Tensor) -> list[_Group]:
     """Active neurons, in ascending order."""
-    groups = members(choice)
+    groups = members(choice.argmax(dim=1))
     masks = masks[[neuron for neuron, _ in groups]]
     unread = masks == 0
     reads = unread.byte().argsort(dim=1, stable=True)

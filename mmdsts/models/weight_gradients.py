@@ -49,7 +49,7 @@ def lean_weight_gradients(
     """The values of :func:`weight_gradients`, not differentiable, ``None`` for weights of idle neurons."""
     grad_choice, grad_masks = torch.zeros_like(choice), torch.zeros_like(masks)
     grad_weights: list[Tensor | None] = [None] * len(weights)
-    groups = members(choice)
+    groups = members(choice.argmax(dim=1))
     for i, _ in groups:
         grad_weights[i] = weights[i].new_zeros(weights[i].shape)
     add_weight_gradients(groups, masks, weights, per_sample, grad_choice, grad_masks, grad_weights)
@@ -132,10 +132,10 @@ def _literal(choice: Tensor, masks: Tensor, per_sample: Tensor, *weights: Tensor
     )
 
 
-def members(choice: Tensor) -> list[tuple[int, list[int]]]:
-    """Active neurons with the rows of their samples, both ascending."""
+def members(index: Tensor) -> list[tuple[int, list[int]]]:
+    """Active neurons with the rows of their samples, both ascending, from the active neuron of each, ``(B,)``."""
     rows: dict[int, list[int]] = {}
-    for row, neuron in enumerate(choice.argmax(dim=1).tolist()):
+    for row, neuron in enumerate(index.tolist()):
         rows.setdefault(neuron, []).append(row)
     return sorted(rows.items())
 
@@ -196,7 +196,7 @@ def second_weight_gradients(
     """Vector-Jacobian product of the three expressions in the head of this file, one piece of the weights
     after another.
     """
-    neurons = range(len(weights))
+    neurons, groups = range(len(weights)), members(choice.argmax(dim=1))
     factors = rows_of_masks(masks, weights[0])
     grad_choice, grad_masks = torch.zeros_like(choice), torch.zeros_like(masks)
     grad_sample = torch.zeros_like(per_sample)
@@ -224,9 +224,9 @@ def second_weight_gradients(
             if along is not None:
                 scaled.addcmul_(weights[i][rows].flatten(1), along[i])
         _add_products(per_sample[:, rows].flatten(2), piece.flatten(2), grad_choice)
-        for i, rows_of_i in members(choice):
+        for i, rows_of_i in groups:
             grad_sample[rows_of_i, rows] += piece[i]
-    for i, rows_of_i in members(choice):
+    for i, rows_of_i in groups:
         summed = per_sample[rows_of_i].sum(dim=0)
         if to_weights[i] is not None:
             grad_masks[i] += over_channels(summed * to_weights[i])
