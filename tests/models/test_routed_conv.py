@@ -66,7 +66,7 @@ def drawn_cotangents(inputs):
     return torch.randn_like(out), [torch.randn_like(t) for t in inputs]
 
 
-def close(found, expected):
+def check_close(found, expected):
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
 
@@ -82,9 +82,9 @@ def test_value_and_derivatives(kernel, sizes, masks, parts, monkeypatch):
     inputs = arguments(kernel, sizes, masks)
     cotangents = drawn_cotangents(inputs)
     found, expected = (derivatives(f, inputs, cotangents) for f in (routed_conv, literal))
-    close([found[0]], [expected[0]])
-    close(found[1], expected[1])
-    close(found[2], expected[2])
+    check_close([found[0]], [expected[0]])
+    check_close(found[1], expected[1])
+    check_close(found[2], expected[2])
 
 
 def test_first_derivatives_of_a_lean_pass_and_none_for_idle_neurons():
@@ -113,7 +113,7 @@ def test_output_channels_in_slices(slices, monkeypatch):
     inputs = [x, choice, torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]).double().requires_grad_(), *weights]
     cotangents = drawn_cotangents(inputs)
     for found, expected in zip(*(derivatives(f, inputs, cotangents) for f in (routed_conv, literal))):
-        close([found] if torch.is_tensor(found) else found, [expected] if torch.is_tensor(expected) else expected)
+        check_close([found] if torch.is_tensor(found) else found, [expected] if torch.is_tensor(expected) else expected)
 
 
 @pytest.mark.parametrize('towards', [{0}, {1}, {2}, {0, 1}, {0, 2}, {1, 2}, {3, 4, 5}])
@@ -121,7 +121,7 @@ def test_second_derivatives_where_only_some_gradients_are_used(towards):
     inputs = arguments('spatial', 'few neurons')
     cotangents = drawn_cotangents(inputs)
     found, expected = (derivatives(f, inputs, cotangents, towards)[2] for f in (routed_conv, literal))
-    close(found, expected)
+    check_close(found, expected)
 
 
 def test_third_derivative():
@@ -131,7 +131,7 @@ def test_third_derivative():
     for f in (routed_conv, literal):
         second = derivatives(f, inputs, cotangents, again=True)[2]
         thirds.append(torch.autograd.grad(sum(s.square().sum() for s in second), inputs))
-    close(*thirds)
+    check_close(*thirds)
 
 
 @pytest.mark.parametrize('kernel', KERNELS)
