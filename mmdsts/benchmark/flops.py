@@ -26,21 +26,19 @@ class FlopTotal(TorchDispatchMode):
         out = func(*args, **kwargs)
         formula = flop_registry.get(func._overloadpacket)
         if func is torch.ops.aten.convolution_backward.default:
-            self.total += _convolution_backward_flops(*args, **kwargs)
+            self.total += _convolution_backward_flops(*args)
         elif formula is not None:
             self.total += formula(*args, **kwargs, out_val=out)
         return out
 
 
-def _convolution_backward_flops(
-    grad: Tensor, x: Tensor, weight: Tensor, bias_sizes: Any, *settings: Any, output_mask: Any = None
-) -> int:
+def _convolution_backward_flops(grad: Tensor, x: Tensor, weight: Tensor, bias_sizes: Any, *settings: Any) -> int:
     """Each of the two gradients, where wanted, costs what the convolution did.
 
     PyTorch's own formula counts the weight gradient of a grouped convolution once for each group too often
     (pytorch/pytorch#183405).
     """
-    *settings, output_mask = settings if output_mask is None else (*settings, output_mask)
+    *settings, output_mask = settings
     convolution = flop_registry[torch.ops.aten.convolution]
     return sum(output_mask[:2]) * convolution(x, weight, None, *settings, out_val=grad)
 

@@ -9,7 +9,7 @@ from mmcv.cnn import build_activation_layer, build_norm_layer
 from torch import Tensor, nn
 
 from mmdsts.models.layer import DSTSLayer
-from mmdsts.models.weight_gradients import members
+from mmdsts.models.routing import members
 
 from .fold import (
     fold_routing,
@@ -150,10 +150,10 @@ class DeployedLayer(nn.Module):
         deployed.to(layer.fuse.weight)
         deployed.router.matrix, deployed.router.bias = fold_routing(layer)
         for neuron, (spatial, temporal) in zip(deployed.neurons, pruned):
-            for buffer, value in zip((neuron.spatial_index, neuron.spatial), spatial):
-                buffer.copy_(value)
-            for buffer, value in zip((neuron.temporal_index, neuron.temporal), temporal):
-                buffer.copy_(value)
+            neuron.spatial_index, neuron.temporal_index = spatial[0], temporal[0]
+            # Into the buffers, which have channels last.
+            neuron.spatial.copy_(spatial[1])
+            neuron.temporal.copy_(temporal[1])
         deployed.spatial_bias = spatial_bias.to(layer.fuse.weight)
         deployed.temporal_bias = temporal_bias.to(layer.fuse.weight)
         deployed.spatial_norm, deployed.temporal_norm = (

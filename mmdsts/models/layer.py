@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .gates import decide_gates, sample_gates
 from .neuron import SpecializedNeuron
 from .routed_conv import routed_conv
-from .routing import Pulse, Routing, straight_through_gumbel
+from .routing import Pulse, Routing, members, straight_through_gumbel
 from .selection import stack_parameters
 
 
@@ -115,15 +115,12 @@ class DSTSLayer(nn.Module):
         return self._operate_by_neuron(x, index)
 
     def _operate_by_neuron(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        active = index.unique().tolist()
-        if len(active) == 1:
-            neuron = self.neurons[active[0]]
+        groups = members(index)
+        if len(groups) == 1:
+            neuron = self.neurons[groups[0][0]]
             return neuron(x, decide_gates(neuron.gate))
-        members = [(index == i).nonzero().flatten() for i in active]
-        outputs = [
-            self.neurons[i](x[rows], decide_gates(self.neurons[i].gate)) for i, rows in zip(active, members)
-        ]
+        outputs = [self.neurons[i](x[rows], decide_gates(self.neurons[i].gate)) for i, rows in groups]
         # Rows come back in the order of the batch.
-        order = torch.cat(members).argsort()
+        order = torch.tensor([row for _, rows in groups for row in rows], device=x.device).argsort()
         spatial, temporal = (torch.cat(parts)[order] for parts in zip(*outputs))
         return spatial, temporal

@@ -25,12 +25,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
 
+from .routing import members
 from .selection import conv_per_sample, select_weights
 from .weight_gradients import (
     add_weight_gradients,
     differentiate_again,
     lean_weight_gradients,
-    members,
     rows_of_masks,
     second_weight_gradients,
     weight_gradients,

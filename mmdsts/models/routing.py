@@ -143,3 +143,11 @@ def activation_share(routing: Routing) -> Tensor:
     """Share of the batch that activated each neuron, shape ``(N,)``, summing to one."""
     counts = torch.bincount(routing.index, minlength=routing.probs.shape[1])
     return counts.to(routing.probs.dtype) / routing.index.numel()
+
+
+def members(index: Tensor) -> list[tuple[int, list[int]]]:
+    """Active neurons with the rows of their samples, both ascending, from the active neuron of each, ``(B,)``."""
+    rows: dict[int, list[int]] = {}
+    for row, neuron in enumerate(index.tolist()):
+        rows.setdefault(neuron, []).append(row)
+    return sorted(rows.items())

@@ -20,6 +20,8 @@ from typing import Any, Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from .routing import members
+
 # Entries of the weights of all neurons that are held at once: a piece that stays in the cache between being
 # written and read, but no fewer than this of each neuron: PyTorch gives smaller operations to one thread.
 _PIECE = 1 << 20
@@ -130,14 +132,6 @@ def _literal(choice: Tensor, masks: Tensor, per_sample: Tensor, *weights: Tensor
         (per_neuron * stacked).sum(dim=(1, 3, 4, 5)),
         *(per_neuron * factors).unbind(0),
     )
-
-
-def members(index: Tensor) -> list[tuple[int, list[int]]]:
-    """Active neurons with the rows of their samples, both ascending, from the active neuron of each, ``(B,)``."""
-    rows: dict[int, list[int]] = {}
-    for row, neuron in enumerate(index.tolist()):
-        rows.setdefault(neuron, []).append(row)
-    return sorted(rows.items())
 
 
 def over_channels(product: Tensor) -> Tensor:
