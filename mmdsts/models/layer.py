@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .gates import decide_gates, sample_gates
 from .neuron import SpecializedNeuron
+from .report import layer_report
 from .routed_conv import routed_conv
 from .routing import Pulse, Routing, members, straight_through_gumbel
 from .selection import stack_parameters
@@ -84,17 +85,21 @@ class DSTSLayer(nn.Module):
         if self.training:
             choice = straight_through_gumbel(pulse, self.temperature)
             index = choice.argmax(dim=1)
-            spatial, temporal = self._operate_in_training(x, choice)
+            gates = sample_gates(
+                stack_parameters(choice, [neuron.gate for neuron in self.neurons]), self.soft_prob
+            )
+            spatial, temporal = self._operate_in_training(x, choice, gates)
         else:
-            index = pulse.argmax(dim=1)
+            index, gates = pulse.argmax(dim=1), None
             spatial, temporal = self._operate_in_evaluation(x, index)
         z = self.activation(self.spatial_norm(spatial)) + self.activation(self.temporal_norm(temporal))
-        return self.fuse(z), Routing(index, pulse, probs)
+        return self.fuse(z), Routing(index, pulse, probs, gates)
 
-    def _operate_in_training(self, x: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
-        gates = sample_gates(
-            stack_parameters(choice, [neuron.gate for neuron in self.neurons]), self.soft_prob
-        )
+    def report(self, routing: Routing) -> dict[str, Tensor]:
+        """Figures of the batch that ``routing`` is about, by name: see :func:`layer_report`."""
+        return layer_report(routing, torch.stack([neuron.gate for neuron in self.neurons]))
+
+    def _operate_in_training(self, x: Tensor, choice: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
         if len(self.neurons) == 1:
             # Nothing to choose: one kernel for the whole batch, and a softmax over one entry has no gradient.
             return self.neurons[0](x, gates[0])

@@ -10,7 +10,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from .layer import DSTSLayer
-from .routing import Routing, activation_share, load_balance_loss
+from .routing import Routing, load_balance_loss
 
 Features = Union[Tensor, Sequence[Tensor]]
 
@@ -142,8 +142,9 @@ class DSTSNeck(BaseModule):
 
         Returns:
             The output, of the shape of the feature, and what MMAction2 merges into the losses: in training
-            the share of samples that activated neuron ``i`` of layer ``j`` as ``share/l{j}_n{i}`` (logged,
-            not summed) and ``loss_balance`` where it is asked for; in evaluation nothing.
+            the figures of :func:`~mmdsts.models.report.layer_report`, such as ``agreement/l{j}`` of layer ``j``
+            and ``share/l{j}_n{i}`` of its neuron ``i`` (logged, not summed), and ``loss_balance`` where it is
+            asked for; in evaluation nothing.
         """
         feature = self._check(x if isinstance(x, Tensor) else x[self.in_index])
         if len(feature) == 0:
@@ -180,13 +181,20 @@ class DSTSNeck(BaseModule):
         return feature
 
     def _losses(self, routings: list[Routing]) -> dict[str, Tensor]:
-        # One copy to the host for all figures, so that logging them costs no synchronisation each.
-        shares = torch.stack([activation_share(routing) for routing in routings]).cpu()
-        loss_aux = {
-            f'share/l{j}_n{i}': shares[j, i] for j in range(len(routings)) for i in range(self.num_neurons)
-        }
+        loss_aux = _on_host([layer.report(routing) for layer, routing in zip(self.layers, routings)])
         if self.balance_weight > 0:
             loss_aux['loss_balance'] = (
                 self.balance_weight * torch.stack([load_balance_loss(r) for r in routings]).mean()
             )
         return loss_aux
+
+
+def _on_host(reports: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Scalars of all layers, by the names to log them under."""
+    figures = {f'{name}/l{j}': value for j, report in enumerate(reports) for name, value in report.items()}
+    # One copy for all figures, so that logging them costs no synchronisation each.
+    copied = torch.cat([value.flatten() for value in figures.values()]).cpu()
+    named = {}
+    for (name, value), part in zip(figures.items(), copied.split([value.numel() for value in figures.values()])):
+        named.update({f'{name}_n{i}': entry for i, entry in enumerate(part)} if value.dim() else {name: part[0]})
+    return named

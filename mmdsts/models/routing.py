@@ -18,11 +18,13 @@ class Routing(NamedTuple):
         index: Active neuron of each sample, long, shape ``(B,)``.
         pulse: Pulses, shape ``(B, N)``.
         probs: Noise-free softmax of the pulses at the layer's temperature, shape ``(B, N)``.
+        gates: Gates of all neurons as they were sampled, shape ``(N, C)``; None in evaluation.
     """
 
     index: Tensor
     pulse: Tensor
     probs: Tensor
+    gates: Tensor | None = None
 
 
 class Pulse(nn.Module):

@@ -39,12 +39,31 @@ def test_hidden_channels_put_the_layers_between_projections():
     assert neck(torch.randn(2, 6, 3, 4, 4))[0].shape == (2, 6, 3, 4, 4)
 
 
-def test_training_logs_the_share_of_every_neuron():
+def test_training_logs_what_the_layers_report():
     neck = _neck()
-    _, loss_aux = neck(torch.randn(8, 6, 3, 4, 4))
-    assert list(loss_aux) == [f'share/l{j}_n{i}' for j in range(2) for i in range(3)]
-    for j in range(2):
-        assert sum(loss_aux[f'share/l{j}_n{i}'].item() for i in range(3)) == pytest.approx(1)
+    x = torch.randn(8, 6, 3, 4, 4)
+    seen = []
+    for layer in neck.layers:
+        layer.register_forward_hook(lambda layer, inputs, out: seen.append(layer.report(out[1])))
+    _, loss_aux = neck(x)
+    for j, report in enumerate(seen):
+        assert list(report) == ['share', 'agreement', 'entropy', 'temporal', 'flipped']
+        for i, share in enumerate(report.pop('share')):
+            assert loss_aux.pop(f'share/l{j}_n{i}') == share
+        for name, value in report.items():
+            assert loss_aux.pop(f'{name}/l{j}') == value
+    assert loss_aux == {}
+
+
+def test_a_static_neck_logs_nothing_about_routing():
+    _, loss_aux = DSTSNeck(in_channels=6, num_layers=2, num_neurons=1)(torch.randn(4, 6, 3, 4, 4))
+    assert list(loss_aux) == ['temporal/l0', 'flipped/l0', 'temporal/l1', 'flipped/l1']
+
+
+def test_logged_figures_are_not_summed_into_the_loss():
+    _, loss_aux = _neck(balance_weight=0.1)(torch.randn(4, 6, 3, 4, 4))
+    assert [name for name in loss_aux if 'loss' in name] == ['loss_balance']
+    assert [name for name, value in loss_aux.items() if value.requires_grad] == ['loss_balance']
 
 
 def test_balance_loss_pushes_a_collapsed_router_apart():
