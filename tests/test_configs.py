@@ -112,7 +112,9 @@ def test_config_trains_and_tests(path, videos, tmp_path):
     assert runner.param_schedulers  # at their full length, of which one epoch was run
 
     metrics = runner.test()
-    assert set(metrics) == {'acc/top1', 'acc/top5', 'acc/mean1'}
+    assert set(metrics) >= {'acc/top1', 'acc/top5', 'acc/mean1'}
+    assert metrics['acc/num_classes'] == CLIPS  # the mean is over these, not over all classes of the data set
+    assert ('acc/within_set' in metrics) == ('sets_file' in cfg.test_dataloader.dataset)
     best = list((tmp_path / 'work_dir').glob('best_acc_mean1_epoch_1.pth'))
     assert len(best) == 1  # the mean class accuracy selects
     meta = torch.load(best[0], map_location='cpu')['meta']['dataset_meta']

@@ -7,7 +7,7 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=20, ignore_last=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    # acc/mean1 is the mean class accuracy of AccMetric.
+    # acc/mean1 is the mean class accuracy (ClassAccuracyMetric).
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3, save_best='acc/mean1', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     sync_buffers=dict(type='SyncBuffersHook'))
