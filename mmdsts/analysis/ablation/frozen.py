@@ -31,9 +31,18 @@ _TEST_BATCH = 128
 
 
 class _Sample(NamedTuple):
-    """The one thing that the loss of an MMAction2 head reads of a data sample."""
+    """The one thing that the loss of an MMAction2 head reads of a data sample: its label."""
 
-    gt_label: Tensor
+    item: Tensor
+
+    @property
+    def gt_label(self) -> Tensor:
+        return self.item
+
+    @property
+    def gt_labels(self) -> _Sample:
+        """Where MMAction2 1.0 looks: ``gt_labels.item``."""
+        return self
 
 
 class FrozenRecognizer(BaseModel):
