@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mmdsts.cli import UsageError
 from mmdsts.datasets.diving48 import read_vocabulary
 from mmdsts.datasets.finegym import read_categories
+from mmdsts.datasets.text import read_text
 from mmdsts.models import DSTSNeck
 
 
@@ -174,7 +175,7 @@ def _read_names(path: str) -> list[str]:
     try:
         if path.endswith('.json'):
             return read_vocabulary(path)
-        lines = Path(path).read_text(encoding='utf-8').splitlines()
+        lines = read_text(path).splitlines()
         return read_categories(path).classes if lines and lines[0].startswith('Clabel:') else lines
     except ValueError as error:
         raise UsageError(f'--label {error}') from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os.path as osp
 import re
@@ -9,11 +10,13 @@ from typing import Any
 
 from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
-from mmengine.fileio import exists, join_path, load
+from mmengine.fileio import exists, join_path
 from mmengine.logging import print_log
 from mmengine.utils import is_abs
 
 from .availability import check_missing, drop_repeats, select_available
+from .single_label import SingleLabelMixin
+from .text import read_text
 
 NUM_CLASSES = 48
 
@@ -56,7 +59,7 @@ def annotation_version(path: str, num_entries: int) -> str:
 
 
 @DATASETS.register_module()
-class Diving48Dataset(VideoDataset):
+class Diving48Dataset(SingleLabelMixin, VideoDataset):
     """Clips of dives, read from the published JSON lists (METHOD 6).
 
     The file of a clip is ``data_prefix['video']/VID_NAME.mp4``. ``start_frame`` and ``end_frame`` stay in the
@@ -154,7 +157,8 @@ class Diving48Dataset(VideoDataset):
 def _load(path: str) -> Any:
     if not exists(path):
         raise FileNotFoundError(f'{path} is not there; the lists are at http://www.svcl.ucsd.edu/projects/resound')
+    text = read_text(path)
     try:
-        return load(path, file_format='json')
-    except ValueError as error:  # json.JSONDecodeError
+        return json.loads(text)
+    except json.JSONDecodeError as error:
         raise ValueError(f'{path} is no JSON file: {error}') from error

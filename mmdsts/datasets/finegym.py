@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 from mmaction.datasets import VideoDataset
 from mmaction.registry import DATASETS
-from mmengine.fileio import exists, join_path, list_from_file
+from mmengine.fileio import exists, join_path
 from mmengine.logging import print_log
 from mmengine.utils import is_abs
 
 from .availability import check_missing, drop_repeats, select_available
+from .single_label import SingleLabelMixin
+from .text import read_text
 
 _ELEMENT = re.compile(
     r'(?P<clip>[\w-]{11}_E_(?P<event_start>\d{6})_(?P<event_end>\d{6})'
@@ -123,7 +125,7 @@ def annotation_version(path: str, num_lines: int) -> tuple[str, str]:
 
 
 @DATASETS.register_module()
-class FineGymDataset(VideoDataset):
+class FineGymDataset(SingleLabelMixin, VideoDataset):
     """Trimmed clips of FineGym elements, read from the official lists (METHOD 6).
 
     The file of a clip is ``data_prefix['video']/VIDEO_E_START_END_A_START_END.mp4``. Train and val lists
@@ -145,8 +147,8 @@ class FineGymDataset(VideoDataset):
         **kwargs: Other arguments of ``VideoDataset``; ``num_classes`` bounds the labels.
 
     Raises:
-        ValueError: A line is malformed, a label is not in the categories, a clip has two labels, or
-        ``missing`` is unknown.
+        ValueError: A line is malformed, a label is not in the categories, a clip has two labels, a file is no text
+            (see :func:`~mmdsts.datasets.text.read_text`), or ``missing`` is unknown.
         FileNotFoundError: A file or folder is not there, or clips are missing (see ``missing``), or all are.
     """
 
@@ -224,7 +226,7 @@ def _read(path: str, pattern: re.Pattern, form: str) -> list[tuple[int, str, re.
     if not exists(path):
         raise FileNotFoundError(f'{path} is not there; the official lists are at https://sdolivia.github.io/FineGym')
     found = []
-    for number, line in enumerate(list_from_file(path, encoding='utf-8'), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
         match = pattern.fullmatch(line.strip())

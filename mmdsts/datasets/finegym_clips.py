@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -10,10 +11,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from mmengine.fileio import load
 from mmengine.logging import print_log
 
 from .finegym import annotation_version, read_elements
+from .text import read_text
 
 #: Endings that video downloaders give.
 VIDEO_SUFFIXES = ('.mp4', '.mkv', '.webm')
@@ -99,9 +100,9 @@ def read_windows(info_file: str) -> dict[str, tuple[float, float]]:
             f'{info_file} is not there; it is the temporal annotation of FineGym, '
             'finegym_annotation_info_v1.1.json, at https://sdolivia.github.io/FineGym'
         )
-    windows, contradictions = {}, 0
+    text, windows, contradictions = read_text(info_file), {}, 0
     try:
-        for video, events in load(info_file).items():
+        for video, events in json.loads(text).items():
             for event, content in events.items():
                 offset = content['timestamps'][0][0]
                 for segment, parts in (content['segments'] or {}).items():

@@ -270,3 +270,21 @@ def test_official_train_list_with_one_clip_there(tmp_path, log):
     assert 'version v1.1' in log[0]
     assert '26319 of 26320 clips are missing' in log[1]
     assert 'the 1 others, of 1 of 99 classes' in log[1]
+
+
+# --- wrappers of MMEngine ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('multi_class', [False, True])
+def test_class_balanced_dataset_repeats_rare_classes(tmp_path, multi_class):
+    labels = [0] * 16 + [1] * 4 + [2]
+    clips = [f'rareVideo00_E_{i:06d}_{i:06d}_A_0000_0000' for i in range(len(labels))]
+    (tmp_path / 'list.txt').write_text('\n'.join(f'{clip} {label}' for clip, label in zip(clips, labels)))
+    for clip in clips:
+        (tmp_path / f'{clip}.mp4').write_bytes(b'a video')
+    inner = dict(type='FineGymDataset', ann_file=str(tmp_path / 'list.txt'), data_prefix=dict(video=str(tmp_path)),
+                 pipeline=[], num_classes=3, multi_class=multi_class)
+    balanced = DATASETS.build(dict(type='ClassBalancedDataset', oversample_thr=0.8, dataset=inner))
+    assert [balanced.dataset.get_cat_ids(i) for i in (0, 16, 20)] == [[0], [1], [2]]
+    # ceil(sqrt(threshold / frequency)): of 21 clips 16, 4 and 1.
+    assert [balanced.get_cat_ids(i)[0] for i in range(len(balanced))] == [0] * 16 * 2 + [1] * 4 * 3 + [2] * 5
