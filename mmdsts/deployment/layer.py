@@ -1,7 +1,7 @@
 """A DSTS layer without gates, scoring kernels and norms (METHOD 1, "Test time")."""
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +9,7 @@ from mmcv.cnn import build_activation_layer, build_norm_layer
 from torch import Tensor, nn
 
 from mmdsts.models.layer import DSTSLayer
+from mmdsts.models.precision import at_least_single
 from mmdsts.models.routing import members
 
 from .fold import (
@@ -22,7 +23,7 @@ from .fold import (
 
 
 class Router(nn.Module):
-    """The active neuron of each sample, by one small matmul.
+    """The active neuron of each sample, by one small matmul in at least float32.
 
     Args:
         channels: Number of channels ``C``.
@@ -33,6 +34,9 @@ class Router(nn.Module):
         super().__init__()
         self.register_buffer('matrix', torch.zeros(num_neurons, channels))
         self.register_buffer('bias', torch.zeros(num_neurons))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any) -> Router:
+        return super()._apply(at_least_single(fn), *args)
 
     def forward(self, x: Tensor) -> Tensor:
         """Active neurons, long, shape ``(B,)``, of features of shape ``(B, C, T, H, W)``."""

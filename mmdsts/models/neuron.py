@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import idle
+from .precision import at_least_single
 
 SPATIAL_PADDING = (0, 1, 1)
 TEMPORAL_PADDING = (1, 0, 0)
@@ -28,7 +29,8 @@ class SpecializedNeuron(nn.Module):
             channels start out undecided but not alike (our choice, the notes give none).
 
     Attributes:
-        score: Scoring kernel ``m``, shape ``(C, C, 1, 1, 1)``. Upstream.
+        score: Scoring kernel ``m``, shape ``(C, C, 1, 1, 1)``. Upstream; at least float32 whatever precision
+            the module is put into.
         gate: Gate parameters ``g``, shape ``(C,)``. Upstream.
         spatial: Spatial operator ``S``, shape ``(C, C, 1, 3, 3)``. Downstream.
         temporal: Temporal operator ``T``, shape ``(C, C, 3, 1, 1)``. Downstream.
@@ -51,6 +53,11 @@ class SpecializedNeuron(nn.Module):
         """Restore a copied or unpickled neuron, and watch it as well."""
         super().__setstate__(state)
         idle.watch(self)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any) -> SpecializedNeuron:
+        careful = at_least_single(fn)
+        score = (self.score, self.score.grad)
+        return super()._apply(lambda t: careful(t) if any(t is s for s in score) else fn(t), *args)
 
     def reset_parameters(self) -> None:
         """Draw all four tensors anew."""

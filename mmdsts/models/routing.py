@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .precision import at_least_single
 
 PULSES = ('sum', 'mean', 'centered')
 
@@ -64,6 +66,9 @@ class Pulse(nn.Module):
             self.register_buffer('running_mean', torch.zeros(num_neurons))
             self.register_buffer('running_var', torch.ones(num_neurons))
             self.register_buffer('num_batches_tracked', torch.tensor(0, dtype=torch.long))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any) -> Pulse:
+        return super()._apply(at_least_single(fn), *args)
 
     def forward(self, x: Tensor, kernels: Tensor) -> Tensor:
         """Pulses of a batch.
@@ -145,6 +150,24 @@ def activation_share(routing: Routing) -> Tensor:
     """Share of the batch that activated each neuron, shape ``(N,)``, summing to one."""
     counts = torch.bincount(routing.index, minlength=routing.probs.shape[1])
     return counts.to(routing.probs.dtype) / routing.index.numel()
+
+
+def check_one_hot(choice: Tensor) -> None:
+    """Check that a choice is what selection in weight space takes: one entry of one in each row, the others zero.
+
+    Rows that are not finite pass: they make outputs that are not finite, which training notices.
+
+    Raises:
+        ValueError: If a row is not one-hot.
+    """
+    one_hot = F.one_hot(choice.argmax(dim=1), choice.shape[1])
+    wrong = ((choice != one_hot) & choice.isfinite()).any(dim=1).nonzero().flatten().tolist()
+    if wrong:
+        row = [round(entry, 4) for entry in choice[wrong[0]].tolist()]
+        raise ValueError(
+            f'choice must have one-hot rows, but row {wrong[0]} is {row}: each sample activates exactly one neuron. '
+            'Make it by straight_through_gumbel or torch.nn.functional.one_hot'
+        )
 
 
 def members(index: Tensor) -> list[tuple[int, list[int]]]:

@@ -1,6 +1,10 @@
+import copy
+
 import pytest
 import torch
+from torch import nn
 
+from mmdsts.deployment.layer import DeployedLayer
 from mmdsts.models import DSTSLayer
 from mmdsts.models.routing import Pulse, Routing, activation_share, load_balance_loss, straight_through_gumbel
 
@@ -41,6 +45,50 @@ def test_pulse_does_not_overflow_in_half_precision():
     pulse = Pulse(3, 'sum')(x, torch.ones(3, 4, dtype=torch.float16))
     assert pulse.dtype == torch.float32
     torch.testing.assert_close(pulse, torch.full((2, 3), float(x[0, 0, 0, 0, 0]) * 4 * 8 * 56 * 56))
+
+
+def _decisions_of_small_differences(decide, module):
+    """Decisions about 256 samples whose pulses differ by a thousandth of what they share."""
+    torch.manual_seed(1)
+    x = (1 + 0.02 * torch.randn(256, 32, 1, 1, 1)).expand(-1, -1, 2, 3, 3).half()
+    expected = decide(module, x.float())
+    assert expected.bincount(minlength=4).min() > 10
+    halved = copy.deepcopy(module).half()
+    return halved, expected, decide(halved, x)
+
+
+@pytest.mark.parametrize('mode', ['sum', 'mean', 'centered'])
+def test_a_layer_in_half_precision_decides_as_in_single(mode):
+    torch.manual_seed(0)
+    layer = DSTSLayer(32, 4, pulse=mode)
+    if mode != 'centered':
+        # Kernels that do not see what the samples share.
+        with torch.no_grad():
+            for neuron in layer.neurons:
+                neuron.score -= neuron.score.mean(dim=1, keepdim=True)
+    layer.pulse((1 + 0.02 * torch.randn(512, 32, 1, 1, 1)), layer.scoring_matrix())
+    halved, expected, found = _decisions_of_small_differences(
+        lambda module, x: module.pulse(x, module.scoring_matrix()).argmax(dim=1), layer.eval()
+    )
+    assert halved.neurons[0].spatial.dtype == halved.neurons[0].gate.dtype == torch.float16
+    assert torch.equal(found, expected)
+    for name, value in halved.pulse.state_dict().items():
+        assert torch.equal(value, layer.pulse.state_dict()[name]), name
+    deployed, expected, found = _decisions_of_small_differences(
+        lambda module, x: module.router(x), DeployedLayer.from_layer(layer)
+    )
+    assert deployed.neurons[0].spatial.dtype == torch.float16
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize('convert', [nn.Module.bfloat16, lambda m: m.to(torch.float16), lambda m: m.half().double()])
+def test_what_decides_is_never_narrower_than_single_precision(convert):
+    layer = DSTSLayer(4, 2)
+    layer.neurons[0].score.grad = torch.ones_like(layer.neurons[0].score)
+    layer = convert(layer)
+    wide = torch.float64 if layer.fuse.weight.dtype == torch.float64 else torch.float32
+    score = layer.neurons[0].score
+    assert {score.dtype, score.grad.dtype, layer.pulse.running_var.dtype, layer.pulse.running_mean.dtype} == {wide}
 
 
 def test_centered_pulse_spreads_samples_that_share_a_mean():
