@@ -8,6 +8,10 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from mmdsts.models.gates import decide_gates
 from mmdsts.models.layer import DSTSLayer
+from mmdsts.models.routing import Pulse
+
+#: Modes of :class:`~mmdsts.models.routing.Pulse` that are affine maps of the average feature.
+FOLDED_PULSES = ('sum', 'mean', 'centered')
 
 
 def has_constant_statistics(norm: nn.Module) -> bool:
@@ -72,7 +76,15 @@ def fold_routing(layer: DSTSLayer) -> tuple[Tensor, Tensor]:
     Returns:
         Matrix ``(N, C)`` and bias ``(N,)``: the active neuron is the argmax of ``matrix @ mean_thw(X) +
         bias``.
+
+    Raises:
+        ValueError: If it is not known how the pulses of this layer are folded.
     """
+    if type(layer.pulse).forward is not Pulse.forward or layer.pulse.mode not in FOLDED_PULSES:
+        raise ValueError(
+            f'cannot deploy a DSTSLayer whose pulse is {layer.pulse}: only the modes {FOLDED_PULSES} of '
+            'mmdsts.models.routing.Pulse can be folded. Extend mmdsts.deployment.fold.fold_routing, or train with one '
+            'of these')
     kernels = layer.scoring_matrix()
     # The mean runs over outputs too, as many as there are channels.
     matrix = kernels.double() / kernels.shape[1]

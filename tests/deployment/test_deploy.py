@@ -9,6 +9,7 @@ import mmdsts
 from mmdsts.deployment import DeployedDSTSNeck, deployed_config, load_deployed, save_deployed
 from mmdsts.deployment.check import answer
 from mmdsts.models import DSTSNeck
+from mmdsts.models.routing import Pulse
 
 from .small_models import CLIPS, CLIPS_SHAPE, FRAMES, FRAMES_SHAPE, build, pixels
 
@@ -179,3 +180,18 @@ def test_configs_that_do_not_fit(tmp_path):
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'plain.pth')
     with pytest.raises(ValueError, match='holds no deployed model'):
         load_deployed(tmp_path / 'plain.pth')
+
+
+def test_pulses_that_cannot_be_folded_are_refused():
+    neck = _neck()
+    neck.layers[1].pulse.mode = 'max'
+    with pytest.raises(ValueError, match=r"pulse is Pulse\(mode='max'\): only the modes \('sum', 'mean', 'centered'\)"):
+        mmdsts.deploy(neck)
+
+    class Loudest(Pulse):
+        def forward(self, x, kernels):
+            return super().forward(x, kernels).abs()
+
+    neck.layers[1].pulse = Loudest(4, 'mean').eval()
+    with pytest.raises(ValueError, match=r"pulse is Loudest\(mode='mean'\)"):
+        mmdsts.deploy(neck)
