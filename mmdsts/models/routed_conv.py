@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from .routing import members
+from .routing import check_one_hot, members
 from .selection import conv_per_sample, select_weights
 from .weight_gradients import (
     add_weight_gradients,
@@ -59,9 +59,13 @@ def routed_conv(x: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tens
 
     Returns:
         Shape ``(B, C_out, T, H, W)``.
+
+    Raises:
+        ValueError: If a row of ``choice`` is not one-hot.
     """
     if x.device.type != 'cpu':
         return conv_per_sample(x, select_weights(choice, masks, weights))
+    check_one_hot(choice)
     # Autocast does not look into a custom function: do here what it does for a convolution.
     if _cpu_autocast_enabled():
         x = x.to(_cpu_autocast_dtype())

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .routing import check_one_hot
 from .weight_gradients import lean_weight_gradients, rows_of_masks, weight_gradients
 
 
@@ -31,7 +32,11 @@ def select_weights(choice: Tensor, masks: Tensor, weights: Sequence[Tensor]) -> 
 
     Returns:
         Shape ``(B, C_out, C_in, kT, kH, kW)``.
+
+    Raises:
+        ValueError: If a row of ``choice`` is not one-hot.
     """
+    check_one_hot(choice)
     return _SelectWeights.apply(choice.to(weights[0].dtype), masks, *weights)
 
 

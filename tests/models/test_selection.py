@@ -126,3 +126,21 @@ def test_weights_in_another_memory_format_give_the_same_gradients():
         sides.append(torch.autograd.grad(routed_conv(x, choice, masks, weights).square().sum(), inputs))
     for a, b in zip(*sides):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize('row', [[0.6, 0.4, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 2, 0, 0]])
+@pytest.mark.parametrize('fast_operators', [_lean, _grouped])
+def test_a_choice_that_is_not_one_hot_is_refused(fast_operators, row):
+    neurons, _, gates, x, _ = _random_case(0, False)
+    choice = F.one_hot(torch.tensor([2, 0, 2]), N).double()
+    choice[1] = torch.tensor(row)
+    with pytest.raises(ValueError, match=r'choice must have one-hot rows, but row 1 is \['):
+        fast_operators(x, choice, gates, neurons)
+
+
+@pytest.mark.parametrize('fast_operators', [_lean, _grouped])
+def test_a_choice_made_of_nan_gives_nan(fast_operators):
+    """Training tells what is not finite from the loss."""
+    neurons, _, gates, x, _ = _random_case(0, False)
+    pulse = torch.full((B, N), float('nan'), dtype=torch.float64)
+    assert fast_operators(x * float('nan'), straight_through_gumbel(pulse, 1.0), gates, neurons)[0].isnan().all()
