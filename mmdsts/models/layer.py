@@ -83,7 +83,7 @@ class DSTSLayer(nn.Module):
         pulse = self.pulse(x, self.scoring_matrix())
         probs = (pulse / self.temperature).softmax(dim=1)
         if self.training:
-            choice = straight_through_gumbel(pulse, self.temperature)
+            choice = self.choose(pulse)
             index = choice.argmax(dim=1)
             gates = sample_gates(
                 stack_parameters(choice, [neuron.gate for neuron in self.neurons]), self.soft_prob
@@ -92,8 +92,15 @@ class DSTSLayer(nn.Module):
         else:
             index, gates = pulse.argmax(dim=1), None
             spatial, temporal = self._operate_in_evaluation(x, index)
-        z = self.activation(self.spatial_norm(spatial)) + self.activation(self.temporal_norm(temporal))
-        return self.fuse(z), Routing(index, pulse, probs, gates)
+        return self.fuse(self.merge(spatial, temporal)), Routing(index, pulse, probs, gates)
+
+    def choose(self, pulse: Tensor) -> Tensor:
+        """One-hot choice of a neuron in training, shape ``(B, N)`` like ``pulse`` (METHOD 1.2)."""
+        return straight_through_gumbel(pulse, self.temperature)
+
+    def merge(self, spatial: Tensor, temporal: Tensor) -> Tensor:
+        """``Z``, from what both operators gave: each through its norm and activation, then summed (METHOD 1.4)."""
+        return self.activation(self.spatial_norm(spatial)) + self.activation(self.temporal_norm(temporal))
 
     def report(self, routing: Routing) -> dict[str, Tensor]:
         """Figures of the batch that ``routing`` is about, by name: see :func:`layer_report`."""

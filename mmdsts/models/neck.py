@@ -66,6 +66,9 @@ class DSTSNeck(BaseModule):
         torch.Size([2, 16, 4, 7, 7])
     """
 
+    #: Class of the layers.
+    layer_type = DSTSLayer
+
     def __init__(
         self,
         in_channels: int,
@@ -101,7 +104,7 @@ class DSTSNeck(BaseModule):
         self.keep_stages = keep_stages
         self.reduce = nn.Conv3d(in_channels, width, 1) if hidden_channels is not None else nn.Identity()
         self.layers = nn.ModuleList(
-            DSTSLayer(
+            self.layer_type(
                 width,
                 num_neurons,
                 pulse=pulse,

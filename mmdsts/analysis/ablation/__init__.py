@@ -6,6 +6,11 @@ Importing it registers the modules that only ablations use, such as :class:`TwoO
 from .extraction import extract_features
 from .features import FeatureSet
 from .frozen import FeatureRun, FrozenRecognizer, train_on_features
+from .restricted import FixedRoutingNeck, SpatialNeck, TemporalNeck, UngatedNeck
 from .two_operators import TwoOperatorNeck
+from .variants import Variant, find_variants
 
-__all__ = ['FeatureRun', 'FeatureSet', 'FrozenRecognizer', 'TwoOperatorNeck', 'extract_features', 'train_on_features']
+__all__ = [
+    'FeatureRun', 'FeatureSet', 'FixedRoutingNeck', 'FrozenRecognizer', 'SpatialNeck', 'TemporalNeck',
+    'TwoOperatorNeck', 'UngatedNeck', 'Variant', 'extract_features', 'find_variants', 'train_on_features'
+]

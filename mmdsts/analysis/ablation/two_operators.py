@@ -62,6 +62,7 @@ class TwoOperatorNeck(BaseModule):
             the layer, as in DSTS.
         zero_init: Whether the module starts as the identity. Defaults to True.
         in_index: Which entry to take where the backbone returns several stages. Defaults to -1.
+        keep_stages: Whether to return all stages, with entry ``in_index`` replaced. Defaults to False.
         norm_cfg: Norm of the layers. Defaults to ``dict(type='BN3d')``.
         act_cfg: Activation of the layers. Defaults to ``dict(type='ReLU')``.
         init_cfg: See MMEngine's ``BaseModule``. Defaults to None.
@@ -85,6 +86,7 @@ class TwoOperatorNeck(BaseModule):
         operator_channels: int | None = None,
         zero_init: bool = True,
         in_index: int = -1,
+        keep_stages: bool = False,
         norm_cfg: dict[str, Any] = dict(type='BN3d'),
         act_cfg: dict[str, Any] = dict(type='ReLU'),
         init_cfg: dict | list[dict] | None = None,
@@ -97,6 +99,7 @@ class TwoOperatorNeck(BaseModule):
             if value < 1:
                 raise ValueError(f'{name} must be at least 1, got {value}')
         self.in_index = in_index
+        self.keep_stages = keep_stages
         self.reduce = nn.Conv3d(in_channels, channels, 1) if hidden_channels is not None else nn.Identity()
         self.layers = nn.ModuleList(
             TwoOperatorLayer(channels, width, norm_cfg, act_cfg) for _ in range(num_layers)
@@ -107,7 +110,7 @@ class TwoOperatorNeck(BaseModule):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def forward(self, x: Any, data_samples: list | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, x: Any, data_samples: list | None = None) -> tuple[Any, dict[str, Tensor]]:
         """Run the module.
 
         Args:
@@ -121,4 +124,9 @@ class TwoOperatorNeck(BaseModule):
         hidden = self.reduce(hidden)
         for layer in self.layers:
             hidden = layer(hidden)
-        return feature + self.expand(hidden), {}
+        out = feature + self.expand(hidden)
+        if self.keep_stages and not isinstance(x, Tensor):
+            stages = list(x)
+            stages[self.in_index] = out
+            return tuple(stages), {}
+        return out, {}

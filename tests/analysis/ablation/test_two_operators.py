@@ -26,7 +26,10 @@ def test_starts_as_the_identity_and_keeps_the_neck_contract(hidden):
     neck = MODELS.build(dict(type='TwoOperatorNeck', in_channels=4, num_layers=2, hidden_channels=hidden))
     x = torch.rand(2, 4, 3, 5, 5)
     assert torch.equal(neck(x)[0], x)
-    assert torch.equal(neck((torch.rand(2, 8, 3, 5, 5), x), data_samples=None)[0], x)
+    stages = (torch.rand(2, 8, 3, 5, 5), x)
+    assert torch.equal(neck(stages, data_samples=None)[0], x)
+    neck.keep_stages = True
+    assert all(map(torch.equal, neck(stages)[0], stages))
 
 
 def test_one_ungated_neuron_of_the_same_width_has_the_same_operators():
