@@ -10,6 +10,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from .layer import DSTSLayer
+from .recomputation import is_repetition
 from .routing import Routing, load_balance_loss
 
 Features = Union[Tensor, Sequence[Tensor]]
@@ -123,6 +124,7 @@ class DSTSNeck(BaseModule):
         self.temperature = temperature
         #: Active neurons of the last evaluation batch, long, shape ``(L, B)``; training leaves it alone.
         self.last_active: Tensor | None = None
+        self._had_graph = True
 
     @property
     def temperature(self) -> float:
@@ -186,10 +188,26 @@ class DSTSNeck(BaseModule):
     def _losses(self, routings: list[Routing]) -> dict[str, Tensor]:
         loss_aux = _on_host([layer.report(routing) for layer, routing in zip(self.layers, routings)])
         if self.balance_weight > 0:
+            self._check_graph(routings)
             loss_aux['loss_balance'] = (
                 self.balance_weight * torch.stack([load_balance_loss(r) for r in routings]).mean()
             )
         return loss_aux
+
+    def _check_graph(self, routings: list[Routing]) -> None:
+        """A reentrant checkpoint keeps the graph of tensors that a module returns as such, not of those inside."""
+        trained = any(neuron.score.requires_grad for layer in self.layers for neuron in layer.neurons)
+        if is_repetition():
+            lost = not self._had_graph
+        else:
+            self._had_graph = torch.is_grad_enabled()
+            lost = self._had_graph and not all(routing.probs.requires_grad for routing in routings)
+        if trained and lost:
+            raise RuntimeError(
+                'balance_weight > 0 under activation checkpointing by torch.utils.checkpoint(use_reentrant=True), as '
+                "MMEngine's activation_checkpointing has it: the load-balance loss would have no gradient. Leave the "
+                'neck out of activation_checkpointing, or set balance_weight=0'
+            )
 
 
 def _on_host(reports: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, Callable, NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .precision import at_least_single
+from .recomputation import is_repetition
 
 PULSES = ('sum', 'mean', 'centered')
 
@@ -66,6 +68,8 @@ class Pulse(nn.Module):
             self.register_buffer('running_mean', torch.zeros(num_neurons))
             self.register_buffer('running_var', torch.ones(num_neurons))
             self.register_buffer('num_batches_tracked', torch.tensor(0, dtype=torch.long))
+            # Pulses and statistics of the latest training passes, for those that activation checkpointing repeats.
+            self._passes: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=8)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any) -> Pulse:
         return super()._apply(at_least_single(fn), *args)
@@ -92,9 +96,27 @@ class Pulse(nn.Module):
         pulse = pulse / x[0].numel()
         if self.mode == 'mean':
             return pulse
-        if self.training:
-            self._track(pulse.detach())
-        return (pulse - self.running_mean.to(dtype)) * torch.rsqrt(self.running_var.to(dtype) + self.eps)
+        mean, variance = self._statistics(pulse.detach()) if self.training else (self.running_mean, self.running_var)
+        return (pulse - mean.to(dtype)) * torch.rsqrt(variance.to(dtype) + self.eps)
+
+    def _statistics(self, pulse: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance for a training pass. They move with its batch, but once only: where activation
+        checkpointing repeats the pass, it has to decide by what it decided by the first time.
+        """
+        if not is_repetition():
+            self._track(pulse)
+            self._passes.append((pulse, self.running_mean.clone(), self.running_var.clone()))
+            return self._passes[-1][1:]
+        for known, *statistics in reversed(self._passes):
+            # Kernels of a GPU need not repeat the last digits.
+            room = 1e-4 * float(known.nan_to_num().abs().max())
+            if known.shape == pulse.shape and torch.allclose(known, pulse, rtol=0, atol=room, equal_nan=True):
+                return statistics
+        raise RuntimeError(
+            "activation checkpointing repeats a pass of a DSTS layer with pulse='centered' that is not among the last "
+            f'{len(self._passes)}, so its statistics are not known any more: leave the neck out of '
+            "activation_checkpointing, or set pulse='mean'"
+        )
 
     @torch.no_grad()
     def _track(self, pulse: Tensor) -> None:
