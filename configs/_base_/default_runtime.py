@@ -10,7 +10,9 @@ default_hooks = dict(
     # acc/mean1 is the mean class accuracy (ClassAccuracyMetric).
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3, save_best='acc/mean1', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    sync_buffers=dict(type='SyncBuffersHook'))
+    sync_buffers=dict(type='SyncBuffersHook'),
+    # Warns where a layer of the neck has collapsed or does not decide.
+    routing_watch=dict(type='RoutingWatchHook'))
 
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -1,7 +1,7 @@
 """Upstream-Downstream Learning (METHOD 2): its gradient, and its place in MMEngine's training."""
 
 from .constructor import UDLOptimWrapperConstructor
-from .hooks import RandomStateHook, TemperatureHook
+from .hooks import RandomStateHook, RoutingWatchHook, TemperatureHook
 from .hypergradient import Features, MetaGradient, SimulatedStep, meta_gradient, simulated_step, upstream_gradient
 from .loops import UDLEpochBasedTrainLoop, UDLIterBasedTrainLoop
 from .optim_wrapper import UDLOptimWrapper
@@ -10,7 +10,7 @@ from .schedulers import group_scheduler
 from .upstream import split_parameters
 
 __all__ = [
-    'Features', 'MetaGradient', 'RandomStateHook', 'SimulatedStep', 'TemperatureHook', 'UDLEpochBasedTrainLoop',
-    'UDLIterBasedTrainLoop', 'UDLOptimWrapper', 'UDLOptimWrapperConstructor', 'UDLOptions', 'group_scheduler',
-    'meta_gradient', 'simulated_step', 'split_parameters', 'upstream_gradient'
+    'Features', 'MetaGradient', 'RandomStateHook', 'RoutingWatchHook', 'SimulatedStep', 'TemperatureHook',
+    'UDLEpochBasedTrainLoop', 'UDLIterBasedTrainLoop', 'UDLOptimWrapper', 'UDLOptimWrapperConstructor', 'UDLOptions',
+    'group_scheduler', 'meta_gradient', 'simulated_step', 'split_parameters', 'upstream_gradient'
 ]

@@ -22,6 +22,21 @@ def split_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[st
     Raises:
         ValueError: A module declares a parameter that it does not have, or nothing trainable is declared.
     """
+    upstream = declared_parameters(model)
+    if not upstream:
+        raise ValueError(
+            f'{type(model).__name__} has no trainable upstream parameters: no module of it declares any in '
+            f'{DECLARATION}. Add a neck that does, such as DSTSNeck, or train with OptimWrapper and '
+            'EpochBasedTrainLoop')
+    return upstream, {n: p for n, p in model.named_parameters() if p.requires_grad and n not in upstream}
+
+
+def declared_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Trainable upstream parameters by full name, none for a model without any; see :func:`split_parameters`.
+
+    Raises:
+        ValueError: A module declares a parameter that it does not have.
+    """
     declared = set()
     for prefix, module in model.named_modules():
         own = dict(module.named_parameters(recurse=False))
@@ -31,11 +46,4 @@ def split_parameters(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[st
                     f'{type(module).__name__} at {prefix or "the root"!r} declares {name!r} in '
                     f'{DECLARATION}, but its own parameters are {sorted(own)}; correct the declaration')
             declared.add(id(own[name]))
-    trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    upstream = {n: p for n, p in trainable if id(p) in declared}
-    if not upstream:
-        raise ValueError(
-            f'{type(model).__name__} has no trainable upstream parameters: no module of it declares any in '
-            f'{DECLARATION}. Add a neck that does, such as DSTSNeck, or train with OptimWrapper and '
-            'EpochBasedTrainLoop')
-    return upstream, {n: p for n, p in trainable if n not in upstream}
+    return {n: p for n, p in model.named_parameters() if p.requires_grad and id(p) in declared}
