@@ -12,9 +12,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-
-class UsageError(Exception):
-    """What the user gave cannot be used; the message says what, and what to do."""
+from mmdsts.errors import UsageError
 
 
 class CfgOptions(DictAction):

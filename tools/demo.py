@@ -11,8 +11,9 @@ import torch
 
 import mmdsts  # noqa: F401  registers everything, after its repairs
 from mmdsts import cli
-from mmdsts.analysis.demo import check_video, class_names, describe, load_recognizer, recognize
+from mmdsts.analysis.demo import class_names, describe, load_recognizer, recognize
 from mmdsts.analysis.demo_figure import check_output, draw_prediction
+from mmdsts.datasets.video import check_video
 
 
 def parse_args() -> argparse.Namespace:

@@ -8,7 +8,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.registry import DATASETS
 from mmengine.config import Config
@@ -16,10 +15,11 @@ from mmengine.dataset import Compose
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
-from mmdsts.cli import UsageError
 from mmdsts.datasets.diving48 import read_vocabulary
 from mmdsts.datasets.finegym import read_categories
 from mmdsts.datasets.text import read_text
+from mmdsts.datasets.video import check_video, describe_error
+from mmdsts.errors import UsageError
 from mmdsts.models import DSTSNeck
 
 
@@ -115,8 +115,8 @@ def recognize(model: nn.Module, video: str, names: list[str], topk: int = 5) -> 
     def pipeline(data: dict) -> dict:
         try:
             return transforms(data)
-        except (RuntimeError, OSError) as error:
-            raise UsageError(f'video {video}: the test pipeline fails on it: {error}') from error
+        except Exception as error:  # decord's errors are plain exceptions
+            raise UsageError(f'video {video}: the test pipeline fails on it: {describe_error(video, error)}') from error
 
     result = inference_recognizer(model, video, pipeline)
     # MMAction2 1.0 kept the scores in pred_scores.item.
@@ -131,20 +131,6 @@ def recognize(model: nn.Module, video: str, names: list[str], topk: int = 5) -> 
         necks[0].last_active.cpu() if necks else None,
         necks[0].num_neurons if necks else 0,
     )
-
-
-def check_video(video: str) -> None:
-    """UsageError if ``video`` is no file, or has no frame that OpenCV can read."""
-    if not Path(video).is_file():
-        raise UsageError(f'video {video}: no such file (the working directory is {os.getcwd()})')
-    capture = cv2.VideoCapture(video)
-    readable = capture.isOpened() and capture.read()[0]
-    capture.release()
-    if not readable:
-        raise UsageError(
-            f'video {video} ({Path(video).stat().st_size} bytes): not a readable video; '
-            'expected a file such as .mp4, complete and with a video stream'
-        )
 
 
 def describe(prediction: Prediction) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Iterator
 
@@ -11,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mmdsts.cli import UsageError
+from mmdsts.errors import UsageError
 
 from .demo import Prediction
 
@@ -99,16 +100,18 @@ def draw_panel(prediction: Prediction, width: int = _WIDTH) -> np.ndarray:
 def _write_picture(prediction: Prediction, video: str, path: Path) -> bool:
     frames = [
         cv2.resize(frame, (_WIDTH // 2, _HEIGHT // 2), interpolation=cv2.INTER_AREA)
-        for frame in _spread(list(_frames(video)), _STRIP)
+        for frame in _frames(video, _spread(_count_frames(video), _STRIP))
     ]
     strip = np.concatenate(frames + [np.zeros_like(frames[0])] * (_STRIP - len(frames)), axis=1)
     return cv2.imwrite(str(path), np.concatenate([strip, draw_panel(prediction, strip.shape[1])]))
 
 
 def _write_gif(prediction: Prediction, video: str, path: Path) -> bool:
-    frames, panel = list(_frames(video)), draw_panel(prediction)
-    kept = [_palette_image(np.concatenate([frame, panel])) for frame in _spread(frames, _GIF_FRAMES)]
-    milliseconds = 1000 * len(frames) / _frames_per_second(video) / len(kept)
+    count, panel = _count_frames(video), draw_panel(prediction)
+    kept = [
+        _palette_image(np.concatenate([frame, panel])) for frame in _frames(video, _spread(count, _GIF_FRAMES))
+    ]
+    milliseconds = 1000 * count / _frames_per_second(video) / len(kept)
     kept[0].save(path, save_all=True, append_images=kept[1:], duration=milliseconds, loop=0)
     return True
 
@@ -141,13 +144,26 @@ def _frames_per_second(video: str) -> float:
     return rate if rate > 0 else 25.0
 
 
-def _frames(video: str) -> Iterator[np.ndarray]:
-    """Frames as BGR, uint8, shape (400, 640, 3), the picture centred on black."""
+def _count_frames(video: str) -> int:
+    """Frames that can be decoded; what the file says of itself may be wrong, or missing."""
+    capture, count = cv2.VideoCapture(video), 0
+    while capture.grab():
+        count += 1
+    capture.release()
+    return count
+
+
+def _frames(video: str, wanted: set | None = None) -> Iterator[np.ndarray]:
+    """Frames as BGR, uint8, shape (400, 640, 3), the picture centred on black: all, or those of the wanted numbers."""
     capture = cv2.VideoCapture(video)
-    while True:
-        ok, frame = capture.read()
-        if not ok:
+    for number in itertools.count():
+        if not capture.grab():
             break
+        if wanted is not None and number not in wanted:
+            continue
+        decoded, frame = capture.retrieve()
+        if not decoded:
+            continue
         scale = min(_WIDTH / frame.shape[1], _HEIGHT / frame.shape[0])
         width, height = round(frame.shape[1] * scale), round(frame.shape[0] * scale)
         top, left = (_HEIGHT - height) // 2, (_WIDTH - width) // 2
@@ -157,8 +173,8 @@ def _frames(video: str) -> Iterator[np.ndarray]:
     capture.release()
 
 
-def _spread(items: list, count: int) -> list:
-    """At most ``count`` of them, spread evenly."""
-    if len(items) <= count:
-        return items
-    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
+def _spread(total: int, count: int) -> set:
+    """At most ``count`` numbers below ``total``, spread evenly from the first to the last."""
+    if total <= count:
+        return set(range(total))
+    return {round(i * (total - 1) / (count - 1)) for i in range(count)}

@@ -13,7 +13,7 @@ from mmaction.registry import MODELS
 from mmengine.config import Config
 
 from mmdsts.analysis import demo
-from mmdsts.analysis.demo import Prediction, check_video, class_names, describe, load_recognizer, recognize
+from mmdsts.analysis.demo import Prediction, class_names, describe, load_recognizer, recognize
 from mmdsts.analysis.demo_figure import check_output, draw_panel, draw_prediction
 from mmdsts.cli import UsageError
 
@@ -94,15 +94,6 @@ def test_class_names(run, tmp_path):
         class_names(model, str(official))
 
 
-def test_videos_that_cannot_be_read(tmp_path):
-    with pytest.raises(UsageError, match=r'none\.mp4: no such file'):
-        check_video(str(tmp_path / 'none.mp4'))
-    broken = tmp_path / 'broken.mp4'
-    broken.write_bytes(b'no video')
-    with pytest.raises(UsageError, match=r'broken\.mp4 \(8 bytes\): not a readable video'):
-        check_video(str(broken))
-
-
 def test_what_the_pipeline_cannot_read_is_named(run):
     cfg, checkpoint, video = run
     model = load_recognizer(cfg, checkpoint)
@@ -111,8 +102,16 @@ def test_what_the_pipeline_cannot_read_is_named(run):
         raise RuntimeError('from_size == to_size')
 
     model.cfg.test_dataloader.dataset.pipeline = [fail]
-    with pytest.raises(UsageError, match=r'_0001\.mp4: the test pipeline fails on it: from_size == to_size'):
+    with pytest.raises(UsageError, match=r'_0001\.mp4: the test pipeline fails on it: RuntimeError: from_size'):
         recognize(model, video, class_names(model))
+
+
+def test_a_video_that_decord_cannot_read_is_explained(run, tmp_path):
+    cfg, checkpoint, _ = run
+    model = load_recognizer(cfg, checkpoint)
+    video = Path(__file__).parents[1] / 'fixtures' / 'videos' / 'no_duration.webm'
+    with pytest.raises(UsageError, match=r'no_duration\.webm: the test pipeline fails on it: it does not say how long'):
+        recognize(model, str(video), class_names(model))
 
 
 def test_text():
@@ -145,6 +144,26 @@ def test_drawing(tmp_path, videos, suffix):  # noqa: F811
     below = frames[0][-len(panel) :].astype(float)
     assert np.abs(below - panel).mean() < 12
     assert frames[0][: -len(panel)].std() > 30
+
+
+@pytest.mark.parametrize(('suffix', 'kept'), [('.png', 4), ('.gif', 60)])
+def test_a_long_video_is_not_kept_in_memory(tmp_path, monkeypatch, suffix, kept):
+    """Frames of full size that are made are few, evenly spread, and include the first and the last."""
+    long, numbers = tmp_path / 'long.mp4', []
+    writer = cv2.VideoWriter(str(long), cv2.VideoWriter_fourcc(*'mp4v'), 25, (64, 64))
+    for number in range(250):
+        writer.write(np.full((64, 64, 3), number, np.uint8))
+    writer.release()
+    resize = cv2.resize
+
+    def record(frame, size, **kwargs):
+        if frame.shape[:2] == (64, 64):
+            numbers.append(int(frame.mean()))
+        return resize(frame, size, **kwargs)
+
+    monkeypatch.setattr(cv2, 'resize', record)
+    draw_prediction(PREDICTION, str(long), str(tmp_path / f'drawn{suffix}'))
+    assert numbers == pytest.approx(np.linspace(0, 249, kept), abs=3)  # the codec is lossy
 
 
 def test_panel_shows_the_active_neurons():

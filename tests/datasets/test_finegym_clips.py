@@ -128,8 +128,20 @@ def test_tool_checks_and_writes(root, monkeypatch, capsys):
     ]
     assert 'gym99_train_element_v1.1_available.txt' in out
     assert len(read_elements(str(root / 'annotations' / 'gym99_train_element_v1.1_available.txt'))) == 2
-    tool(monkeypatch, '--root', root, '--open')  # the written list is not taken for an official one
+    tool(monkeypatch, '--root', root)  # the written list is not taken for an official one
     assert capsys.readouterr().out.count('│ gym99_train') == 1
+
+
+def test_tool_opens_clips(root, monkeypatch, capsys):
+    whole = (ROOT / 'tests' / 'fixtures' / 'videos' / 'h264.mp4').read_bytes()
+    (root / 'clips' / f'{CLIPS[2]}.mp4').write_bytes(whole)
+    (root / 'clips' / f'{CLIPS[3]}.mp4').write_bytes(whole[:5000])  # OpenCV reads its first frames
+    tool(monkeypatch, '--root', root, '--open', '--write')
+    out = capsys.readouterr().out
+    assert '│ 1 of 5 ' in out
+    assert f'1 clips are there but cannot be decoded; the first: video {root}/clips/{CLIPS[3]}.mp4: the file is' in out
+    path = root / 'annotations' / 'gym99_train_element_v1.1_available.txt'
+    assert [clip for clip, _ in read_elements(str(path))] == [CLIPS[2]]
 
 
 def test_tool_cuts_what_it_can(root, monkeypatch, capsys, ffmpeg):

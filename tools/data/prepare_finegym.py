@@ -16,8 +16,9 @@ from rich.table import Column, Table
 
 import mmdsts  # noqa: F401  its repairs come before any other import of MMAction2
 from mmdsts import cli
-from mmdsts.analysis.demo import check_video
 from mmdsts.datasets.finegym_clips import Stock, cut_clip, find_video, read_windows, take_stock, write_available
+from mmdsts.datasets.video import check_every_frame
+from mmdsts.errors import ClipError
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,24 +27,37 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--root', default='data/finegym', help='folder of annotations/ and clips/; default: %(default)s'
     )
-    parser.add_argument('--open', action='store_true', help='also open each clip: one that cannot be read is missing')
+    parser.add_argument('--open', action='store_true', help='also decode each clip: one that cannot be decoded is missing')
     parser.add_argument('--write', action='store_true', help='write NAME_available.txt beside each list')
     parser.add_argument('--videos', help='folder of downloaded videos to cut missing clips from')
     parser.add_argument('--info', help='temporal annotation, finegym_annotation_info_v1.1.json; needed to cut')
-    parser.add_argument('--jobs', type=int, default=4, help='clips to cut at the same time; default: %(default)s')
+    parser.add_argument('--jobs', type=int, default=4, help='clips to open or cut at the same time; default: %(default)s')
     args = parser.parse_args()
     if bool(args.videos) != bool(args.info):
         parser.error('--videos and --info go together')
     return args
 
 
-def is_readable(path: str) -> bool:
-    """Whether a first frame can be read."""
-    try:
-        check_video(path)
-    except cli.UsageError:
-        return False
-    return True
+def find_broken(folder: str, jobs: int) -> dict[str, str]:
+    """Clips that are there but cannot be decoded, and why."""
+
+    def fault(path: str) -> str | None:
+        try:
+            check_every_frame(path)
+        except ClipError as error:
+            return str(error)
+        return None
+
+    paths = sorted(str(path) for path in Path(folder).glob('*.mp4') if path.stat().st_size > 0)
+    with ThreadPoolExecutor(jobs) as pool:
+        faults = list(track(pool.map(fault, paths), 'opening', total=len(paths)))
+    return {path: fault for path, fault in zip(paths, faults) if fault}
+
+
+def take_stocks(lists: list[Path], folder: str, args: argparse.Namespace) -> tuple[list[Stock], dict[str, str]]:
+    """What is there of each list; with ``--open`` also what is there but cannot be decoded."""
+    broken = find_broken(folder, args.jobs) if args.open else {}
+    return [take_stock(str(path), folder, readable=lambda clip: clip not in broken) for path in lists], broken
 
 
 def cut_missing(stocks: list[Stock], args: argparse.Namespace) -> None:
@@ -85,12 +99,11 @@ def main() -> None:
         raise cli.UsageError(
             f'{annotations} has no list gym*_element*.txt; get them from https://sdolivia.github.io/FineGym'
         )
-    readable = is_readable if args.open else None
     try:
-        stocks = [take_stock(str(path), folder, readable=readable) for path in lists]
+        stocks, broken = take_stocks(lists, folder, args)
         if args.videos:
             cut_missing(stocks, args)
-            stocks = [take_stock(str(path), folder, readable=readable) for path in lists]
+            stocks, broken = take_stocks(lists, folder, args)
     except (ValueError, FileNotFoundError) as error:
         raise cli.UsageError(str(error)) from error
 
@@ -102,6 +115,8 @@ def main() -> None:
         classes = f'{len(counts)} of {stock.classes}'
         table.add_row(Path(stock.ann_file).name, stock.version, clips, classes, str(fewest))
     Console().print(table)
+    if broken:
+        print(f'{len(broken)} clips are there but cannot be decoded; the first: {next(iter(broken.values()))}')
     for stock in stocks if args.write else ():
         print(f'written: {write_available(stock)}')
 
