@@ -163,7 +163,8 @@ def test_a_long_video_is_not_kept_in_memory(tmp_path, monkeypatch, suffix, kept)
 
     monkeypatch.setattr(cv2, 'resize', record)
     draw_prediction(PREDICTION, str(long), str(tmp_path / f'drawn{suffix}'))
-    assert numbers == pytest.approx(np.linspace(0, 249, kept), abs=3)  # the codec is lossy
+    assert len(numbers) == kept
+    assert np.abs(np.array(numbers) - np.linspace(0, 249, kept)).max() < 8  # grey values, and the codec is lossy
 
 
 def test_panel_shows_the_active_neurons():
