@@ -6,11 +6,12 @@ Importing it registers the modules that only ablations use, such as :class:`TwoO
 from .extraction import extract_features
 from .features import FeatureSet
 from .frozen import FeatureRun, FrozenRecognizer, train_on_features
+from .record import ClipScores
 from .restricted import FixedRoutingNeck, SpatialNeck, TemporalNeck, UngatedNeck
 from .two_operators import TwoOperatorNeck
 from .variants import Variant, find_variants
 
 __all__ = [
-    'FeatureRun', 'FeatureSet', 'FixedRoutingNeck', 'FrozenRecognizer', 'SpatialNeck', 'TemporalNeck',
+    'ClipScores', 'FeatureRun', 'FeatureSet', 'FixedRoutingNeck', 'FrozenRecognizer', 'SpatialNeck', 'TemporalNeck',
     'TwoOperatorNeck', 'UngatedNeck', 'Variant', 'extract_features', 'find_variants', 'train_on_features'
 ]

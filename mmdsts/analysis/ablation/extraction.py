@@ -30,7 +30,20 @@ SPLITS = ('train', 'val', 'test')
 _PART = 96
 
 
-def extract_features(
+def extract_features(cfg: Config, checkpoint: str, split: str, **options: Any) -> FeatureSet:
+    """What the neck of a recognizer receives for each sample of a data set, from the backbone of a checkpoint.
+
+    Arguments and errors are those of :func:`feature_file`.
+    """
+    return load_features(feature_file(cfg, checkpoint, split, **options))
+
+
+def load_features(path: str | os.PathLike) -> FeatureSet:
+    """Read a file that :func:`feature_file` made."""
+    return FeatureSet(**torch.load(path, weights_only=True))
+
+
+def feature_file(
     cfg: Config,
     checkpoint: str,
     split: str,
@@ -40,11 +53,9 @@ def extract_features(
     cache_dir: str | os.PathLike = 'work_dirs/features',
     device: str = 'cpu',
     on_progress: Callable[[int, int], None] | None = None,
-) -> FeatureSet:
-    """What the neck of a recognizer receives for each sample of a data set, from the backbone of a checkpoint.
-
-    The result is kept in ``cache_dir`` under a fingerprint of checkpoint, backbone, data and pipeline. An
-    interrupted extraction goes on where it stopped.
+) -> Path:
+    """Run the backbone over a data set, once: the file of features is kept under a fingerprint of checkpoint,
+    backbone, data and pipeline. An interrupted extraction goes on where it stopped.
 
     Args:
         cfg: Config of a recognizer; its neck and head play no part.
@@ -59,7 +70,7 @@ def extract_features(
         on_progress: Called with the samples done and their total number. Defaults to None.
 
     Returns:
-        The features; ``groups`` are the sets of the classes where the data set's ``metainfo`` has ``class_sets``.
+        The file; ``groups`` in it are the sets of the classes where the data set's ``metainfo`` has ``class_sets``.
 
     Raises:
         ValueError: ``split`` is unknown or ``augmented_passes`` negative.
@@ -73,17 +84,39 @@ def extract_features(
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmaction'):
         dataset_cfg = _dataset_config(cfg, split, augmented_passes > 0)
         dataset = DATASETS.build(dataset_cfg)
-        samples = _Samples(dataset, max(augmented_passes, 1), seed)
-        weights = _backbone_weights(checkpoint)
-        key = _fingerprint(cfg, dataset_cfg, dataset, weights, augmented_passes, seed)
+        weights = backbone_weights(checkpoint)
+        model = {name: value for name, value in cfg.model.to_dict().items() if name not in ('neck', 'cls_head')}
+        key = fingerprint(model, describe_data(dataset_cfg, dataset), augmented_passes, seed, weights)
         folder = Path(cache_dir) / f'{split}-{key[:16]}'
         if not (folder / 'features.pt').is_file():
-            model = _recognizer(cfg, weights, checkpoint).to(device)
-            _extract(model, samples, cfg, folder, on_progress)
-    found = torch.load(folder / 'features.pt', weights_only=True)
-    sets = dataset.metainfo.get('class_sets')
-    groups = None if sets is None else torch.tensor(sets)[found['labels']]
-    return FeatureSet(found['features'], found['labels'], groups)
+            model = recognizer_with_receiver(cfg, weights, checkpoint).to(device)
+            _extract(model, _Samples(dataset, max(augmented_passes, 1), seed), cfg, folder, on_progress)
+    return folder / 'features.pt'
+
+
+def describe_data(dataset_cfg: dict, dataset: Any) -> list:
+    """What changes with everything that a data set gives, its video files included: paths, labels, sizes, dates."""
+    files = []
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        path = info.get('filename')
+        status = os.stat(path) if path and os.path.exists(path) else None
+        files.append((str(path or info.get('frame_dir')), int(np.ravel(info['label'])[0]),
+                      status and (status.st_size, status.st_mtime_ns)))
+    return [dataset_cfg, dataset.metainfo.get('class_sets'), files]
+
+
+def fingerprint(*contents: Any) -> str:
+    """Hexadecimal digest of numbers, strings, containers of them and dicts of tensors."""
+    digest = hashlib.sha256()
+    for content in contents:
+        if isinstance(content, dict) and any(isinstance(value, Tensor) for value in content.values()):
+            for name, value in sorted(content.items()):
+                digest.update(name.encode())
+                digest.update(value.contiguous().cpu().numpy().tobytes())
+        else:
+            digest.update(json.dumps(content, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
 
 
 class _Samples(Dataset):
@@ -150,8 +183,13 @@ def _unwrapped(dataset: Any) -> dict:
     return Config(dict(dataset=dataset)).to_dict()['dataset']
 
 
-def _backbone_weights(checkpoint: str) -> dict[str, Tensor]:
-    content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+def backbone_weights(checkpoint: str) -> dict[str, Tensor]:
+    """Entries of the backbone in a checkpoint of a recognizer, by their names in the backbone.
+
+    Raises:
+        UsageError: There are none.
+    """
+    content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
     state = content.get('state_dict', content)
     weights = {name[len('backbone.'):]: value for name, value in state.items() if name.startswith('backbone.')}
     if not weights:
@@ -160,7 +198,12 @@ def _backbone_weights(checkpoint: str) -> dict[str, Tensor]:
     return weights
 
 
-def _recognizer(cfg: Config, weights: dict[str, Tensor], checkpoint: str) -> nn.Module:
+def recognizer_with_receiver(cfg: Config, weights: dict[str, Tensor], checkpoint: str) -> nn.Module:
+    """The recognizer of a config with these weights in its backbone, in evaluation mode; its neck keeps what it gets.
+
+    Raises:
+        UsageError: The weights are not those of this backbone.
+    """
     config = Config(dict(model=cfg.model)).to_dict()['model']
     neck = config.pop('neck', None) or {}
     model = MODELS.build(config)
@@ -171,25 +214,6 @@ def _recognizer(cfg: Config, weights: dict[str, Tensor], checkpoint: str) -> nn.
         line = str(error).splitlines()[1].strip()
         raise UsageError(f'checkpoint {checkpoint} does not fit the backbone of the config: {line}') from error
     return model.eval()
-
-
-def _fingerprint(cfg: Config, dataset_cfg: dict, dataset: Any, weights: dict[str, Tensor], passes: int,
-                 seed: int) -> str:
-    """Changes with everything that the features depend on, the video files included."""
-    model = {name: value for name, value in cfg.model.to_dict().items() if name not in ('neck', 'cls_head')}
-    files = []
-    for index in range(len(dataset)):
-        info = dataset.get_data_info(index)
-        path = info.get('filename')
-        status = os.stat(path) if path and os.path.exists(path) else None
-        files.append((str(path or info.get('frame_dir')), int(np.ravel(info['label'])[0]),
-                      status and (status.st_size, status.st_mtime_ns)))
-    text = json.dumps([model, dataset_cfg, files, passes, seed if passes else None], sort_keys=True, default=str)
-    digest = hashlib.sha256(text.encode())
-    for name, value in sorted(weights.items()):
-        digest.update(name.encode())
-        digest.update(value.contiguous().cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 @torch.no_grad()
@@ -211,7 +235,10 @@ def _extract(
                 on_progress(done, total)
     paths = [folder / _part_name(first) for first in range(0, total, _PART)]
     parts = [torch.load(path, weights_only=True) for path in paths]
-    _save({name: torch.cat([part[name] for part in parts]) for name in ('features', 'labels')}, folder / 'features.pt')
+    found = {name: torch.cat([part[name] for part in parts]) for name in ('features', 'labels')}
+    sets = samples.dataset.metainfo.get('class_sets')
+    found['groups'] = None if sets is None else torch.tensor(sets)[found['labels']]
+    _save(found, folder / 'features.pt')
     for path in paths:
         path.unlink()
 
@@ -249,7 +276,7 @@ def _part_name(first: int) -> str:
     return f'part_{first:07d}.pt'
 
 
-def _save(content: dict[str, Tensor], path: Path) -> None:
+def _save(content: dict[str, Tensor | None], path: Path) -> None:
     """Whole or not at all."""
     partial = path.with_suffix('.partial')
     torch.save(content, partial)

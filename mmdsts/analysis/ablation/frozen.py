@@ -87,14 +87,17 @@ class FeatureRun(NamedTuple):
     Attributes:
         correct: Whether each test sample was classified correctly, bool, shape ``(n_test,)``.
         predictions: The class given to each test sample, long, shape ``(n_test,)``.
+        scores: Class scores of each test sample, shape ``(n_test, num_classes)``.
         log: Mean over the last epoch of everything that a training step logs, the neck's figures included.
-        seconds: Duration of the training, without the test.
+        seconds: Time of the training, without the test: of the processor on a CPU, which other work on the machine
+            does not lengthen, of the clock elsewhere.
         parameters: Number of trained values in neck and head.
         model: The trained model, in evaluation mode.
     """
 
     correct: Tensor
     predictions: Tensor
+    scores: Tensor
     log: dict[str, float]
     seconds: float
     parameters: int
@@ -162,7 +165,8 @@ def train_on_features(
         schedule = CosineAnnealingLR(wrapper.optimizer, T_max=epochs * steps)
         order = torch.Generator().manual_seed(seed)
         _seed_noise(seed)
-        start, log = time.perf_counter(), {}
+        clock = time.process_time if torch.device(device).type == 'cpu' else time.perf_counter
+        start, log = clock(), {}
         for epoch in range(epochs):
             model.train()
             batches = _batches(train, batch_size, torch.randperm(len(train.labels), generator=order), device)
@@ -172,18 +176,19 @@ def train_on_features(
                                          'learning rate of optim_wrapper.optimizer, or clip gradients')
             if on_epoch is not None:
                 on_epoch(epoch, model, log)
-        seconds = time.perf_counter() - start
-        predictions = predict(model, test.features)
+        seconds = clock() - start
+        scores = class_scores(model, test.features)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return FeatureRun(predictions == test.labels, predictions, log, seconds, parameters, model)
+    predictions = scores.argmax(dim=1)
+    return FeatureRun(predictions == test.labels, predictions, scores, log, seconds, parameters, model)
 
 
 @torch.no_grad()
-def predict(model: FrozenRecognizer, features: Tensor) -> Tensor:
-    """Best class of each sample, long, shape ``(n,)``; leaves the model in evaluation mode."""
+def class_scores(model: FrozenRecognizer, features: Tensor) -> Tensor:
+    """Class scores of samples, shape ``(n, num_classes)``; leaves the model in evaluation mode."""
     model.eval()
     device = next(model.parameters()).device
-    return torch.cat([model(part.to(device), mode='predict').cpu() for part in features.split(_TEST_BATCH)])
+    return torch.cat([model(part.to(device)).cpu() for part in features.split(_TEST_BATCH)])
 
 
 def _build(module: dict | nn.Module) -> nn.Module:

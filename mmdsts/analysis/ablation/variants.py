@@ -142,6 +142,14 @@ def find_variant(name: str, neck: dict) -> Variant:
     return Variant(name, title, changed, udl)
 
 
+def check_variant(variant: Variant) -> None:
+    """UsageError if the neck of a variant cannot be built."""
+    try:
+        count_parameters(variant.neck)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f'variant {variant.name}: {error}') from error
+
+
 def count_parameters(neck: dict | None) -> int:
     """Trained values of a neck."""
     if neck is None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmdsts.analysis.ablation import FeatureSet, FrozenRecognizer, train_on_features
-from mmdsts.analysis.ablation.frozen import predict
+from mmdsts.analysis.ablation.frozen import class_scores
 
 from .samples import rise_or_fall
 
@@ -107,8 +107,9 @@ def test_epochs_are_reported_and_predictions_are_the_best_scores():
     assert [epoch for epoch, _ in seen] == [0, 1, 2]
     assert seen[-1][1] == run.log['loss']
     with torch.no_grad():
-        assert torch.equal(run.model(TEST.features).argmax(dim=1), run.predictions)
-    assert torch.equal(predict(run.model.train(), TEST.features), run.predictions)
+        assert torch.equal(run.model(TEST.features, mode='predict'), run.predictions)
+    assert torch.equal(run.scores.argmax(dim=1), run.predictions)
+    assert torch.allclose(class_scores(run.model.train(), TEST.features[:5]), run.scores[:5], atol=1e-6)
 
 
 def test_what_cannot_be_trained_is_named():

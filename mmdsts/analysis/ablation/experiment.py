@@ -1,0 +1,162 @@
+"""Runs of an experiment, several side by side: what is done already is kept, what fails does not stop the others."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Callable, Iterator, NamedTuple, Sequence
+
+import torch
+
+import mmdsts
+from mmdsts.cli import UsageError
+
+from .store import Clips, Run, RunStore
+
+
+class Job(NamedTuple):
+    """A run to be made.
+
+    Attributes:
+        variant: Name of the variant.
+        seed: Its seed.
+        key: Fingerprint of everything that the result depends on.
+        task: What the function that runs it needs beside; must be picklable.
+    """
+
+    variant: str
+    seed: int
+    key: str
+    task: Any
+
+
+class Failure(NamedTuple):
+    """A run that ended without a result, and why, in one line."""
+
+    job: Job
+    reason: str
+
+
+class RunError(Exception):
+    """A run failed; the message says why and where to look."""
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    store: RunStore,
+    function: Callable[[Job], tuple[Run, Clips]],
+    *,
+    workers: int,
+    processes: bool,
+    on_end: Callable[[Job, Run | Failure], None] = lambda job, result: None,
+) -> list[Failure]:
+    """Make runs; each is kept as soon as it ends.
+
+    Args:
+        jobs: The runs, in the order in which they should be started.
+        store: Where results are kept.
+        function: Makes one run; with ``processes`` a function at the top level of a module.
+        workers: How many side by side.
+        processes: Whether ``function`` runs in processes of its own, which it needs where it computes; where it waits
+            for a program, threads do.
+        on_end: Called as runs end, in any order. Defaults to doing nothing.
+
+    Returns:
+        What failed.
+    """
+    failures = []
+    with _executor(min(workers, max(1, len(jobs))), processes) as executor:
+        futures: dict[Future, Job] = {executor.submit(function, job): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                job = futures[future]
+                error = future.exception()
+                if error is None:
+                    run, clips = future.result()
+                    store.add(run, clips)
+                    on_end(job, run)
+                else:
+                    failure = Failure(job, _reason(error))
+                    failures.append(failure)
+                    on_end(job, failure)
+        finally:
+            for future in futures:
+                future.cancel()
+    return failures
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold the folder of an experiment.
+
+    Raises:
+        UsageError: Another process does.
+    """
+    import fcntl  # POSIX only
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / 'lock', 'w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f'{folder}: another experiment is running in it; wait for it, or give another '
+                             '--work-dir') from None
+        yield
+
+
+@lru_cache(maxsize=None)
+def code_digest() -> str:
+    """Fingerprint of the code that trains: results of other code are not mixed with those of this one."""
+    root = Path(mmdsts.__file__).parent
+    files = [path for part in ('models', 'engine') for path in (root / part).rglob('*.py')]
+    files += [root / 'analysis' / 'ablation' / f'{name}.py' for name in ('frozen', 'restricted', 'two_operators')]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f'{type(error).__name__}: {text[0] if text else ""}' if not isinstance(error, RunError) else str(error)
+
+
+@contextmanager
+def _executor(workers: int, processes: bool) -> Iterator[Executor]:
+    if not processes:
+        executor: Executor = ThreadPoolExecutor(workers)
+    else:
+        # Spawned: a forked process that computes may wait forever for threads that only its parent has.
+        executor = ProcessPoolExecutor(
+            workers, mp_context=multiprocessing.get_context('spawn'), initializer=_start_worker, initargs=(os.getpid(),)
+        )
+    try:
+        yield executor
+    except BaseException:
+        executor.shutdown(wait=False)
+        for process in multiprocessing.active_children() if processes else ():
+            process.terminate()
+        raise
+    executor.shutdown()
+
+
+def _start_worker(parent: int) -> None:
+    # The terminal sends Ctrl-C to every process: workers end at once, and their parent says so.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """A killed parent ends no executor's workers: they look after it themselves."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

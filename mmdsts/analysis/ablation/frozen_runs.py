@@ -1,0 +1,101 @@
+"""Runs of an experiment on frozen features."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmaction.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import Tensor
+
+from .configs import plain
+from .experiment import Job, code_digest
+from .extraction import fingerprint, load_features
+from .features import FeatureSet
+from .frozen import train_on_features
+from .statistics import within_groups
+from .store import Clips, Run
+from .variants import Variant
+
+
+class FrozenTask(NamedTuple):
+    """What a run on frozen features needs beside its seed: see :func:`train_on_features`."""
+
+    train: str
+    test: str
+    neck: dict | None
+    cls_head: dict
+    optim_wrapper: dict
+    epochs: int
+    batch_size: int
+    device: str
+
+
+def frozen_head(cfg: Config, test: Path) -> tuple[dict, bool]:
+    """The head for features of a file, and whether it is the config's own.
+
+    A head that takes frames, or features of several stages, is replaced by a linear layer on the mean of the feature.
+    """
+    head, feature = plain(cfg.model.cls_head), load_features(test).features[:2]
+    if _takes(head, feature):
+        return head, True
+    mean = dict(type='I3DHead', in_channels=feature.shape[1], num_classes=head['num_classes'], dropout_ratio=0.0)
+    return mean, False
+
+
+def _takes(head: dict, feature: Tensor) -> bool:
+    """Whether a head gives one row of scores for each feature; its name does not tell."""
+    with DefaultScope.overwrite_default_scope('mmaction'), torch.no_grad():
+        try:
+            scores = MODELS.build(dict(head)).eval()(feature)
+        except (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+            return False
+    return isinstance(scores, Tensor) and scores.shape == (len(feature), head['num_classes'])
+
+
+def frozen_job(variant: Variant, seed: int, train: Path, test: Path, **settings) -> Job:
+    """The run of a variant; ``settings`` are the other fields of :class:`FrozenTask`."""
+    task = FrozenTask(str(train), str(test), variant.neck, **settings)
+    # The names of the folders are fingerprints of the features.
+    content = dict(task._asdict(), train=train.parent.name, test=test.parent.name)
+    return Job(variant.name, seed, fingerprint('frozen', content, seed, code_digest()), task)
+
+
+def run_frozen(job: Job) -> tuple[Run, Clips]:
+    """Train and test one variant on features."""
+    task: FrozenTask = job.task
+    train, test = _features(task.train), _features(task.test)
+    found = train_on_features(
+        train, test, neck=task.neck, cls_head=task.cls_head, optim_wrapper=task.optim_wrapper, epochs=task.epochs,
+        batch_size=task.batch_size, seed=job.seed, device=task.device,
+    )
+    within = None
+    if test.groups is not None:
+        classes = class_groups(found.scores.shape[1], train, test)
+        within = within_groups(found.scores.numpy(), test.labels.numpy(), test.groups.numpy(), classes)
+    correct = found.correct.numpy()
+    agreements = [value for name, value in found.log.items() if name.startswith('agreement/')]
+    run = Run(
+        job.variant, job.seed, float(correct.mean()), None if within is None else float(within.mean()),
+        found.parameters, round(found.seconds, 1), found.log['loss'],
+        float(np.mean(agreements)) if agreements else None, job.key,
+    )
+    return run, Clips(correct, within, found.predictions.numpy())
+
+
+def class_groups(num_classes: int, *sets: FeatureSet) -> np.ndarray:
+    """Group of each class, as its samples say; -1 for a class without samples."""
+    groups = torch.full((num_classes,), -1)
+    for features in sets:
+        groups[features.labels] = features.groups
+    return groups.numpy()
+
+
+@lru_cache(maxsize=2)
+def _features(path: str) -> FeatureSet:
+    return load_features(path)

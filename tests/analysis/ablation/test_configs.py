@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmdsts.analysis.ablation.configs import neck_of, run_config, with_update
+from mmdsts.analysis.ablation.variants import find_variant
+from mmdsts.cli import UsageError
+
+CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
+
+
+@pytest.fixture
+def cfg():
+    return Config.fromfile(CONFIGS / 'dsts_toygym.py')
+
+
+def made(cfg, name):
+    return run_config(cfg, find_variant(name, neck_of(cfg)), 'start.pth', 'scores.pt')
+
+
+@pytest.mark.parametrize('base', ['dsts_toygym.py', 'dsts_toygym_noudl.py'])
+def test_only_neck_and_update_differ(base):
+    cfg = Config.fromfile(CONFIGS / base)
+    plain, udl, alone = (made(cfg, name).to_dict() for name in ('dsts', 'dsts+udl', 'backbone'))
+    assert plain['model'] == udl['model']
+    assert plain['model']['neck'] == neck_of(cfg)
+    assert 'neck' not in alone['model']
+    assert (plain['optim_wrapper']['type'], udl['optim_wrapper']['type']) == ('OptimWrapper', 'UDLOptimWrapper')
+    assert 'udl' not in plain['optim_wrapper']
+    assert plain['optim_wrapper']['optimizer'] == udl['optim_wrapper']['optimizer']
+    assert plain['train_cfg']['type'] == 'EpochBasedTrainLoop'
+    assert udl['train_cfg']['type'] == 'UDLEpochBasedTrainLoop'
+    for part in ('train_dataloader', 'test_dataloader', 'param_scheduler', 'load_from'):
+        assert plain[part] == udl[part] == alone[part]
+    assert plain['load_from'] == 'start.pth'
+    assert plain['test_evaluator'][-1] == dict(type='ClipScores', out='scores.pt')
+    assert plain['custom_imports']['imports'] == ['mmdsts', 'mmdsts.analysis.ablation']
+    assert 'save_best' not in plain['default_hooks']['checkpoint']
+    assert 'save_best' in cfg.default_hooks.checkpoint  # the given config stays as it is
+
+
+def test_a_made_config_can_be_written_and_read(cfg, tmp_path):
+    made(cfg, 'parameter_twin').dump(tmp_path / 'made.py')
+    again = Config.fromfile(tmp_path / 'made.py', import_custom_modules=False)
+    assert again.model.neck.type == 'TwoOperatorNeck'
+
+
+def test_plain_variants_of_a_udl_config_lose_what_only_udl_has(cfg):
+    cfg.train_cfg.heldout_dataloader = dict(batch_size=2)
+    cfg.param_scheduler = [
+        dict(type='GroupScheduler', group='upstream', policy='ConstantLR', factor=0.1),
+        dict(type='GroupScheduler', group='downstream', policy='LinearLR', start_factor=0.1),
+    ]
+    plain, udl = made(cfg, 'static'), made(cfg, 'dsts+udl')
+    assert 'heldout_dataloader' not in plain.train_cfg
+    assert plain.to_dict()['param_scheduler'] == [dict(type='LinearLR', start_factor=0.1)]
+    assert udl.train_cfg.heldout_dataloader == dict(batch_size=2)
+    assert len(udl.param_scheduler) == 2
+
+
+def test_options_of_udl_are_those_of_the_config():
+    wrapper = dict(type='UDLOptimWrapper', udl=dict(direct_term=True), amp=dict(dtype='bfloat16'), clip_grad=dict(x=1),
+                   constructor='UDLOptimWrapperConstructor', base_constructor='Other')
+    assert with_update(wrapper, True) == wrapper
+    assert with_update(wrapper, False) == dict(type='OptimWrapper', clip_grad=dict(x=1))
+    assert with_update(dict(optimizer=1), True) == dict(type='UDLOptimWrapper', optimizer=1)
+    assert with_update(dict(type='AmpOptimWrapper'), False) == dict(type='AmpOptimWrapper')
+    with pytest.raises(UsageError, match=r"optim_wrapper.type is 'AmpOptimWrapper'"):
+        with_update(dict(type='AmpOptimWrapper'), True)
+
+
+def test_a_config_without_dsts_is_named(cfg):
+    cfg.model.pop('neck')
+    with pytest.raises(UsageError, match=r"dsts_toygym\.py: model\.neck is None, expected a 'DSTSNeck'"):
+        neck_of(cfg)
+    cfg.model.neck = dict(type='TPN')
+    with pytest.raises(UsageError, match=r"model\.neck is 'TPN'"):
+        neck_of(cfg)
