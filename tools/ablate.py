@@ -1,0 +1,271 @@
+"""What is each part of DSTS good for, on your data? ``python tools/ablate.py CONFIG`` trains variants of a model in
+pairs - from one start, on the same batches, with the same seeds - and says what they differ by, and how sure that is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import mmdsts  # registers everything, after its repairs
+from mmdsts import cli
+from mmdsts.analysis.ablation.configs import neck_of, with_update
+from mmdsts.analysis.ablation.experiment import Failure, Job, exclusive, run_jobs
+from mmdsts.analysis.ablation.extraction import backbone_weights, feature_file, fingerprint, recognizer_with_receiver
+from mmdsts.analysis.ablation.frozen import OPTIMIZER
+from mmdsts.analysis.ablation.frozen_runs import frozen_head, frozen_job, run_frozen
+from mmdsts.analysis.ablation.full_runs import FullRuns, describe_experiment_data, full_job
+from mmdsts.analysis.ablation.report import make_report, markdown, write_report
+from mmdsts.analysis.ablation.store import Run, RunStore
+from mmdsts.analysis.ablation.variants import GROUPS, NAMES, Variant, check_variant, find_variant, find_variants
+
+TOOLS = Path(__file__).resolve().parent
+
+DESCRIPTION = """\
+What is each part of DSTS good for, on your data? Trains variants of the model in CONFIG in pairs - from one start, on
+the same batches, with the same seeds - and writes a table of their differences with 95 % intervals over seeds and
+test clips, and a picture. It gives no ranking where the baseline's own seeds differ by more than the variants.
+
+Interrupt it and run it again: finished runs are kept, unfinished trainings go on. More seeds or variants only add
+runs; other settings or other code make new ones. Each run adds a line to WORK_DIR/runs.csv as soon as it ends."""
+
+EPILOG = f"""\
+variants: {', '.join(NAMES)};
+  arguments of the neck, as N=4, L=1, pulse=sum or L=1,gate_std=0.5; with +udl at the end it trains by UDL;
+  groups: {', '.join(GROUPS)}
+
+examples:
+  # The main question in minutes, on features of a trained backbone:
+  python tools/ablate.py configs/dsts_toygym.py --checkpoint backbone.pth --frozen --seeds 10 --jobs 2
+  # The whole model, against two baselines:
+  python tools/ablate.py configs/dsts_toygym.py --checkpoint backbone.pth --seeds 5 --baseline static parameter_twin
+  # Which pulse, and how many neurons:
+  python tools/ablate.py configs/dsts_toygym.py --frozen --variants dsts pulses N=2 N=4 N=12 --baseline dsts"""
+
+
+def positive(text: str) -> int:
+    """Argument type: an integer of at least one."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not a positive number')
+    return value
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=DESCRIPTION, epilog=EPILOG,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', metavar='CONFIG', help='config of a recognizer with a DSTSNeck')
+    parser.add_argument('--checkpoint', metavar='FILE', help='trained backbone that all variants start from; default: '
+                        'one is trained by the config without a neck, once, in WORK_DIR/start')
+    parser.add_argument('--frozen', action='store_true', help="train neck and head on the backbone's features, which "
+                        'are computed once: seconds a run instead of minutes or hours')
+    parser.add_argument('--variants', nargs='+', default=['main'], metavar='NAME',
+                        help='variants and groups of them, see below (default: main)')
+    parser.add_argument('--baseline', nargs='+', metavar='NAME', help='variants that the others are compared with, a '
+                        'table each; they are run too (default: static)', default=['static'])
+    parser.add_argument('--seeds', type=positive, default=5, metavar='S',
+                        help='runs of each variant, with seeds 0 to S - 1 (default: %(default)s)')
+    parser.add_argument('--jobs', type=positive, default=1, metavar='J',
+                        help='runs side by side (default: %(default)s)')
+    parser.add_argument('--work-dir', metavar='DIR',
+                        help='default: work_dirs/ablate_<name of the config>, with --frozen and _frozen')
+    parser.add_argument('--neck', nargs='+', action=cli.CfgOptions, metavar='KEY=VALUE', help='arguments of the '
+                        'DSTSNeck, for a config without one or to change it, e.g. in_channels=2048 hidden_channels=256')
+    parser.add_argument('--cfg-options', nargs='+', action=cli.CfgOptions, metavar='KEY=VALUE',
+                        help='change the config for all variants, e.g. optim_wrapper.udl.direct_term=True')
+    frozen = parser.add_argument_group('with --frozen')
+    frozen.add_argument('--epochs', type=positive, default=30, help='(default: %(default)s)')
+    frozen.add_argument('--batch-size', type=positive, default=32, help='(default: %(default)s)')
+    frozen.add_argument('--lr', type=float, default=OPTIMIZER['lr'],
+                        help="AdamW's, falling to zero along half a cosine (default: %(default)s)")
+    frozen.add_argument('--augmented-passes', type=int, default=0, metavar='K', help='features of K passes through the '
+                        'training pipeline, with its noise, instead of one through that of the test')
+    frozen.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
+                        help='(default: %(default)s)')
+    args = parser.parse_args()
+    if args.lr <= 0:
+        parser.error(f'argument --lr: {args.lr} is not positive')
+    if args.augmented_passes < 0:
+        parser.error(f'argument --augmented-passes: {args.augmented_passes} is negative')
+    return args
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config with the options of the command line, and a neck."""
+    cfg = cli.load_config(args.config)
+    if args.cfg_options:
+        try:
+            cfg.merge_from_dict(args.cfg_options)
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise cli.UsageError(f'--cfg-options {args.cfg_options}: {error}') from error
+    if args.neck:
+        cfg.model.neck = {'type': 'DSTSNeck', **(cfg.model.get('neck') or {}), **args.neck}
+    return cfg
+
+
+def choose_variants(args: argparse.Namespace, neck: dict) -> list[Variant]:
+    """The variants of the command line, with the baselines among them, each of which can be built."""
+    check_variant(find_variant('dsts', neck))  # the others are made from it
+    variants = find_variants(args.variants, neck)
+    known = {variant.name for variant in variants}
+    baselines = [find_variant(name, neck) for name in args.baseline if name not in known]
+    for variant in [*baselines, *variants]:
+        check_variant(variant)
+    return [*baselines, *variants]
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Progress]:
+    """Bars with numbers and times."""
+    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+               TimeRemainingColumn())
+    with Progress(*columns, console=console) as bars:
+        yield bars
+
+
+def start_checkpoint(args: argparse.Namespace, cfg: Config, folder: Path, console: Console) -> str:
+    """The checkpoint that all variants start from; trains it if none was given."""
+    if args.checkpoint is None:
+        neck = neck_of(cfg)
+        console.print(f'start: the backbone alone, trained once in {folder / "start"}', soft_wrap=True)
+        job = full_job(cfg, find_variant('backbone', neck), 0, cfg.get('load_from'), str(cfg.get('load_from')),
+                       describe_experiment_data(cfg), folder, TOOLS)
+        job = job._replace(task=job.task._replace(folder=str((folder / 'start').absolute())))
+        runs = FullRuns()
+        try:
+            checkpoint = runs.train(job)
+        except BaseException:
+            runs.stop()
+            raise
+    else:
+        checkpoint = args.checkpoint
+    recognizer_with_receiver(cfg, backbone_weights(checkpoint), checkpoint)  # or a usage error
+    return checkpoint
+
+
+def frozen_jobs(args: argparse.Namespace, cfg: Config, variants: list[Variant], checkpoint: str,
+                console: Console) -> list[Job]:
+    """Runs on frozen features, which are extracted first."""
+    files = []
+    for split, passes in (('train', args.augmented_passes), ('test', 0)):
+        with progress(console) as bars:
+            bar = bars.add_task(f'features, {split}', total=None)
+            files.append(feature_file(
+                cfg, checkpoint, split, augmented_passes=passes, device=args.device,
+                on_progress=lambda done, total, bars=bars, bar=bar: bars.update(bar, completed=done, total=total),
+            ))
+    head, own = frozen_head(cfg, files[1])
+    if not own:
+        console.print("the config's head takes no features of one stage (B, C, T, H, W): a linear layer on their mean "
+                      'is in its place', soft_wrap=True)
+    udl = with_update(dict(udl=(cfg.get('optim_wrapper') or {}).get('udl') or {}), True)
+    optimizer = dict(OPTIMIZER, lr=args.lr)
+    return [
+        frozen_job(
+            variant, seed, *files, cls_head=head, epochs=args.epochs, batch_size=args.batch_size, device=args.device,
+            optim_wrapper=dict(udl if variant.udl else dict(type='OptimWrapper'), optimizer=optimizer),
+        )
+        for seed in range(args.seeds)
+        for variant in variants
+    ]
+
+
+def full_jobs(args: argparse.Namespace, cfg: Config, variants: list[Variant], checkpoint: str,
+              folder: Path) -> list[Job]:
+    """Runs of the whole recognizer."""
+    data = describe_experiment_data(cfg)
+    key = fingerprint(backbone_weights(checkpoint))
+    return [
+        full_job(cfg, variant, seed, str(Path(checkpoint).absolute()), key, data, folder, TOOLS)
+        for seed in range(args.seeds)
+        for variant in variants
+    ]
+
+
+def run(jobs: list[Job], store: RunStore, args: argparse.Namespace, console: Console) -> list[Failure]:
+    """Make the runs, with a bar and a line for each that ends."""
+    left = [job for job in jobs if store.find(job.key) is None]
+    if len(left) < len(jobs):
+        console.print(f'{len(jobs) - len(left)} of {len(jobs)} runs were made before', soft_wrap=True)
+    with progress(console) as bars:
+        bar = bars.add_task('runs', total=len(left))
+
+        def show(job: Job, result: Run | Failure) -> None:
+            said = f'failed: {result.reason}' if isinstance(result, Failure) else \
+                f'{100 * result.accuracy:.1f} % ({result.seconds:.0f} s)'
+            bars.console.print(f'{job.variant}, seed {job.seed}: {said}', soft_wrap=True)
+            bars.advance(bar)
+
+        options = dict(workers=args.jobs, processes=args.frozen and args.jobs > 1, on_end=show)
+        if args.frozen:
+            return run_jobs(left, store, run_frozen, **options)
+        runs = FullRuns()
+        try:
+            return run_jobs(left, store, runs, **options)
+        except BaseException:
+            runs.stop()
+            raise
+
+
+def main() -> None:
+    """Run the experiment that the command line describes."""
+    args = parse_args()
+    console = Console(highlight=False)
+    cfg = read_config(args)
+    init_default_scope(cfg.get('default_scope') or 'mmaction')
+    variants = choose_variants(args, neck_of(cfg))
+    if args.checkpoint is not None:
+        cli.check_checkpoint(args.checkpoint, '--checkpoint')
+    cli.check_data(cfg, ['train', 'test'])
+    name = f'ablate_{Path(args.config).stem}' + '_frozen' * args.frozen
+    folder = Path(args.work_dir or Path('work_dirs') / name)
+    with exclusive(folder):
+        store = RunStore(folder)
+        checkpoint = start_checkpoint(args, cfg, folder, console)
+        if args.frozen:
+            jobs = frozen_jobs(args, cfg, variants, checkpoint, console)
+        else:
+            jobs = full_jobs(args, cfg, variants, checkpoint, folder)
+        failures = run(jobs, store, args, console)
+        report(jobs, store, args, variants, checkpoint, console)
+    if failures:
+        names = '; '.join(f'{failure.job.variant}, seed {failure.job.seed}' for failure in failures)
+        sys.exit(f'ablate.py: {len(failures)} of {len(jobs)} runs failed: {names}. Run again to try them again.')
+
+
+def report(jobs: list[Job], store: RunStore, args: argparse.Namespace, variants: list[Variant], checkpoint: str,
+           console: Console) -> None:
+    """Print and write what the runs that are there say."""
+    results: dict[str, dict] = {}
+    for job in jobs:
+        found = store.find(job.key)
+        if found is not None:
+            results.setdefault(job.variant, {})[job.seed] = (found, store.clips(found))
+    titles = {variant.name: variant.title for variant in variants}
+    baselines = [name for name in args.baseline if name in results]
+    if not baselines or len(results) < 2:
+        return
+    reports = [make_report(titles, results, name) for name in baselines]
+    how = f'frozen features, {args.epochs} epochs, batch {args.batch_size}, AdamW {args.lr:g}' if args.frozen else \
+        'whole model'
+    title = (f'# {args.config}: {how}\n\nStart: `{checkpoint}`; seeds 0 to {args.seeds - 1}; torch '
+             f'{torch.__version__}, mmdsts {mmdsts.__version__}.\n')
+    for made in reports:
+        console.rule(f'against: {made.baseline}')
+        console.print(markdown(made), soft_wrap=True, markup=False)
+    for path in write_report(reports, title, store.folder):
+        console.print(f'written: {path}', soft_wrap=True)
+
+
+if __name__ == '__main__':
+    cli.finish(main)
