@@ -18,8 +18,7 @@ from .experiment import Job, code_digest
 from .extraction import fingerprint, load_features
 from .features import FeatureSet
 from .frozen import train_on_features
-from .statistics import within_groups
-from .store import Clips, Run
+from .store import Clips, Run, judge
 from .variants import Variant
 
 
@@ -74,18 +73,14 @@ def run_frozen(job: Job) -> tuple[Run, Clips]:
         train, test, neck=task.neck, cls_head=task.cls_head, optim_wrapper=task.optim_wrapper, epochs=task.epochs,
         batch_size=task.batch_size, seed=job.seed, device=task.device,
     )
-    within = None
-    if test.groups is not None:
-        classes = class_groups(found.scores.shape[1], train, test)
-        within = within_groups(found.scores.numpy(), test.labels.numpy(), test.groups.numpy(), classes)
-    correct = found.correct.numpy()
+    sets = None if test.groups is None else class_groups(found.scores.shape[1], train, test)
+    clips = judge(found.scores.numpy(), test.labels.numpy(), sets)
     agreements = [value for name, value in found.log.items() if name.startswith('agreement/')]
     run = Run(
-        job.variant, job.seed, float(correct.mean()), None if within is None else float(within.mean()),
-        found.parameters, round(found.seconds, 1), found.log['loss'],
+        job.variant, job.seed, *clips.accuracies(), found.parameters, round(found.seconds, 1), found.log['loss'],
         float(np.mean(agreements)) if agreements else None, job.key,
     )
-    return run, Clips(correct, within, found.predictions.numpy())
+    return run, clips
 
 
 def class_groups(num_classes: int, *sets: FeatureSet) -> np.ndarray:

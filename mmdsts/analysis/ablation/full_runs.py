@@ -22,8 +22,7 @@ from mmengine.registry import DefaultScope
 from .configs import plain, run_config
 from .experiment import Job, RunError, code_digest
 from .extraction import describe_data, fingerprint
-from .statistics import within_groups
-from .store import Clips, Run, slug
+from .store import Clips, Run, judge, slug
 from .variants import Variant
 
 _SCORES = 'clip_scores.pt'
@@ -108,21 +107,19 @@ class FullRuns:
         """
         task: FullTask = job.task
         folder, config = Path(task.folder), self._train(job)
-        scores = folder / _SCORES
         self._call(job, 'test', config, _last_checkpoint(folder), '--work-dir', folder / 'test')
-        found = torch.load(scores, weights_only=True)
-        labels, predictions = found['labels'].numpy(), found['scores'].argmax(dim=1).numpy()
-        within = None
+        found = torch.load(folder / _SCORES, weights_only=True)
+        scores, sets = found['scores'].numpy(), None
         if task.class_sets is not None:
-            sets = np.array(task.class_sets)
-            within = within_groups(found['scores'].numpy(), labels, sets[labels], sets)
-        correct = predictions == labels
+            sets = np.full(scores.shape[1], -1)  # of a class that the data does not have
+            sets[: len(task.class_sets)] = task.class_sets[: len(sets)]
+        clips = judge(scores, found['labels'].numpy(), sets)
         log = read_log(folder)
         run = Run(
-            job.variant, job.seed, float(correct.mean()), None if within is None else float(within.mean()),
-            _parameters(config), round(log['seconds'], 1), log['loss'], log['agreement'], job.key,
+            job.variant, job.seed, *clips.accuracies(), _parameters(config), round(log['seconds'], 1), log['loss'],
+            log['agreement'], job.key,
         )
-        return run, Clips(correct, within, predictions)
+        return run, clips
 
     def train(self, job: Job) -> str:
         """Train only; the last checkpoint."""

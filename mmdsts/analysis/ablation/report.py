@@ -19,7 +19,7 @@ class Row(NamedTuple):
         title: The variant in words.
         runs: Its runs.
         comparison: With the baseline; ``None`` for the baseline itself and where no seed is shared.
-        within: The same where the set of each clip is given away; ``None`` also without sets.
+        within: The same of the accuracy within sets; ``None`` also without sets.
     """
 
     title: str
@@ -74,7 +74,7 @@ def make_report(titles: dict[str, str], results: dict[str, dict[int, tuple[Run, 
 
 def markdown(report: Report) -> str:
     """The report as Markdown: table, then what may be said."""
-    sets = any(row.mean('within_sets') is not None for row in report.rows)
+    sets = any(row.mean('within_set') is not None for row in report.rows)
     head = ['', 'parameters', 'training, s', 'agreement, %', 'seeds', 'accuracy, %', 'difference, points (95 %)']
     head += ['within sets, %', 'difference, points (95 %)'] * sets
     lines = ['| ' + ' | '.join([*head, 'verdict']) + ' |', '|' + ' --- |' + ' ---: |' * (len(head) - 1) + ' --- |']
@@ -83,7 +83,7 @@ def markdown(report: Report) -> str:
         cells = [row.title, f'{row.runs[0].parameters:,}', _figure(row.mean('seconds'), 0), _percent(row, 'agreement'),
                  str(len(row.runs)), _percent(row, 'accuracy'), _difference(row.comparison, is_baseline)]
         if sets:
-            cells += [_percent(row, 'within_sets'), _difference(row.within, is_baseline)]
+            cells += [_percent(row, 'within_set'), _difference(row.within, is_baseline)]
         verdict = 'baseline' if is_baseline else _verdict(row.comparison, report.ranking)
         lines.append('| ' + ' | '.join([*cells, verdict]) + ' |')
     return '\n'.join([*lines, '', _conclusion(report)]) + '\n'

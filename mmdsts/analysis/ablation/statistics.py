@@ -192,19 +192,6 @@ def rank(baseline: np.ndarray, comparisons: Sequence[Comparison]) -> Ranking:
     return Ranking(False, own, largest, enough_seeds, _first(lambda n: width(seeds, n) <= largest, clips + 1))
 
 
-def within_groups(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray, class_groups: np.ndarray) -> np.ndarray:
-    """Correctness where the group of each clip is given away: the best class among those of the clip's own group.
-
-    Args:
-        scores: Class scores, shape ``(n, K)``.
-        labels: Classes, shape ``(n,)``.
-        groups: Group of each clip, shape ``(n,)``.
-        class_groups: Group of each class, shape ``(K,)``.
-    """
-    allowed = class_groups[None, :] == groups[:, None]
-    return np.where(allowed, scores, -np.inf).argmax(axis=1) == labels
-
-
 def _difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     if first.shape != second.shape or first.ndim != 2:
         raise ValueError(f'correctness of shapes {first.shape} and {second.shape}: expected one shape (S, n) for both')

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from mmdsts.evaluation.accuracy import rank_of_label
+
 
 class Run(NamedTuple):
     """One training and its test.
@@ -19,7 +21,8 @@ class Run(NamedTuple):
         variant: Name of the variant.
         seed: Its seed.
         accuracy: Share of the test clips that were classified correctly.
-        within_sets: The same where the set of each clip is given away; ``None`` without sets.
+        within_set: Share of those whose class was the best of its set, as ``acc/within_set`` has it; ``None`` without
+            sets.
         parameters: Trained values of the model (of neck and head with frozen features).
         seconds: Time of the training.
         loss: Mean training loss at the end.
@@ -31,7 +34,7 @@ class Run(NamedTuple):
     variant: str
     seed: int
     accuracy: float
-    within_sets: float | None
+    within_set: float | None
     parameters: int
     seconds: float
     loss: float | None
@@ -44,13 +47,32 @@ class Clips(NamedTuple):
 
     Attributes:
         correct: Whether the class was right, bool.
-        within: Whether it was right among the classes of the clip's own set, bool; ``None`` without sets.
+        within: Whether it was the best of the clip's own set, bool; ``None`` without sets.
         predictions: The class, long.
     """
 
     correct: np.ndarray
     within: np.ndarray | None
     predictions: np.ndarray
+
+    def accuracies(self) -> tuple[float, float | None]:
+        """Shares of the clips that are right, altogether and in their set."""
+        return float(self.correct.mean()), None if self.within is None else float(self.within.mean())
+
+
+def judge(scores: np.ndarray, labels: np.ndarray, class_sets: np.ndarray | None) -> Clips:
+    """What class scores say of test clips.
+
+    Args:
+        scores: Shape ``(n, K)``.
+        labels: Shape ``(n,)``.
+        class_sets: Set of each class, shape ``(K,)``; ``None`` without sets.
+    """
+    within = None
+    if class_sets is not None:
+        siblings = class_sets[None] == class_sets[labels][:, None]
+        within = rank_of_label(scores, labels, candidates=siblings) == 0
+    return Clips(rank_of_label(scores, labels) == 0, within, scores.argmax(axis=1))
 
 
 class RunStore:
@@ -116,7 +138,7 @@ def _parse(row: dict) -> Run | None:
         return float(row[name]) if row[name] else None
 
     try:
-        return Run(row['variant'], int(row['seed']), float(row['accuracy']), number('within_sets'),
+        return Run(row['variant'], int(row['seed']), float(row['accuracy']), number('within_set'),
                    int(row['parameters']), float(row['seconds']), number('loss'), number('agreement'),
                    str(row['key'])) if row['key'] and len(row['key']) == 64 else None
     except (KeyError, TypeError, ValueError):

@@ -11,7 +11,6 @@ from mmdsts.analysis.ablation.statistics import (
     rank,
     seed_interval,
     spread,
-    within_groups,
 )
 
 
@@ -132,12 +131,6 @@ def test_ranking_is_refused_where_seeds_of_the_baseline_differ_by_more():
     assert not alone.allowed
     assert alone.baseline is None
     assert alone.seeds == 2
-
-
-def test_within_groups_only_siblings_compete():
-    scores = np.array([[0.9, 0.1, 0.5, 0.4], [0.9, 0.1, 0.3, 0.4], [0.2, 0.3, 0.9, 0.9]])
-    labels, groups = np.array([2, 2, 1]), np.array([7, 7, 3])
-    assert within_groups(scores, labels, groups, np.array([3, 3, 7, 7])).tolist() == [True, False, True]
 
 
 def test_tables_of_different_shapes_are_refused():

@@ -3,7 +3,7 @@ import csv
 import numpy as np
 import pytest
 
-from mmdsts.analysis.ablation.store import Clips, Run, RunStore, slug
+from mmdsts.analysis.ablation.store import Clips, Run, RunStore, judge, slug
 
 RUN = Run('dsts+udl', 3, 0.75, 0.875, 54720, 12.5, 0.5, None, 'a' * 64)
 CLIPS = Clips(np.array([True, False, True, True]), np.array([True, True, True, False]), np.array([2, 0, 1, 1]))
@@ -19,7 +19,7 @@ def test_a_run_is_found_again_by_a_new_process(tmp_path):
     assert store.find('a' * 64) == RUN
     assert store.find('b' * 64) is None
     assert same(store.clips(RUN), CLIPS)
-    without_sets = RUN._replace(within_sets=None, key='c' * 64)
+    without_sets = RUN._replace(within_set=None, key='c' * 64)
     store.add(without_sets, CLIPS._replace(within=None))
     assert RunStore(tmp_path).find('c' * 64) == without_sets
     assert same(RunStore(tmp_path).clips(without_sets), CLIPS._replace(within=None))
@@ -62,3 +62,13 @@ def test_a_line_without_its_clips_does_not_count(tmp_path):
 def test_names_of_files():
     assert slug('L=1,pulse=sum+udl') == 'L=1_pulse=sum+udl'
     assert '/' not in slug('pulse=../x')
+
+
+def test_scores_are_judged_among_all_classes_and_among_siblings():
+    scores = np.array([[0.9, 0.1, 0.5, 0.4], [0.9, 0.1, 0.3, 0.4], [0.2, 0.9, 0.3, 0.9]])
+    clips = judge(scores, np.array([2, 2, 1]), np.array([3, 3, 7, 7]))
+    assert clips.correct.tolist() == [False, False, True]
+    assert clips.within.tolist() == [True, False, True]
+    assert clips.predictions.tolist() == [0, 0, 1]
+    assert clips.accuracies() == pytest.approx((1 / 3, 2 / 3))
+    assert judge(scores, np.array([2, 2, 1]), None).within is None
