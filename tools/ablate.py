@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import mmdsts  # registers everything, after its repairs
 from mmdsts import cli
 from mmdsts.analysis.ablation.configs import neck_of, with_update
-from mmdsts.analysis.ablation.experiment import Failure, Job, exclusive, run_jobs
+from mmdsts.analysis.ablation.experiment import Failure, Job, RunError, exclusive, run_jobs
 from mmdsts.analysis.ablation.extraction import backbone_weights, feature_file, fingerprint, recognizer_with_receiver
 from mmdsts.analysis.ablation.frozen import OPTIMIZER
 from mmdsts.analysis.ablation.frozen_runs import frozen_head, frozen_job, run_frozen
@@ -137,16 +137,19 @@ def start_checkpoint(args: argparse.Namespace, cfg: Config, folder: Path, consol
     """The checkpoint that all variants start from; trains it if none was given."""
     if args.checkpoint is None:
         neck = neck_of(cfg)
-        console.print(f'start: the backbone alone, trained once in {folder / "start"}', soft_wrap=True)
         job = full_job(cfg, find_variant('backbone', neck), 0, cfg.get('load_from'), str(cfg.get('load_from')),
                        describe_experiment_data(cfg), folder, TOOLS)
         job = job._replace(task=job.task._replace(folder=str((folder / 'start').absolute())))
         runs = FullRuns()
         try:
-            checkpoint = runs.train(job)
+            with console.status(f'start: the backbone alone trains in {job.task.folder}'):
+                checkpoint = runs.train(job)
+        except RunError as error:
+            raise cli.UsageError(f'start: {error}') from error
         except BaseException:
             runs.stop()
             raise
+        console.print(f'start: the backbone alone, {checkpoint}', soft_wrap=True)
     else:
         checkpoint = args.checkpoint
     recognizer_with_receiver(cfg, backbone_weights(checkpoint), checkpoint)  # or a usage error
@@ -206,7 +209,7 @@ def run(jobs: list[Job], store: RunStore, args: argparse.Namespace, console: Con
             bars.console.print(f'{job.variant}, seed {job.seed}: {said}', soft_wrap=True)
             bars.advance(bar)
 
-        options = dict(workers=args.jobs, processes=args.frozen and args.jobs > 1, on_end=show)
+        options = dict(workers=args.jobs, processes=args.frozen, on_end=show)
         if args.frozen:
             return run_jobs(left, store, run_frozen, **options)
         runs = FullRuns()
@@ -236,8 +239,10 @@ def main() -> None:
             jobs = frozen_jobs(args, cfg, variants, checkpoint, console)
         else:
             jobs = full_jobs(args, cfg, variants, checkpoint, folder)
-        failures = run(jobs, store, args, console)
-        report(jobs, store, args, variants, checkpoint, console)
+        try:
+            failures = run(jobs, store, args, console)
+        finally:  # also of what an interrupted experiment has so far
+            report(jobs, store, args, variants, checkpoint, console)
     if failures:
         names = '; '.join(f'{failure.job.variant}, seed {failure.job.seed}' for failure in failures)
         sys.exit(f'ablate.py: {len(failures)} of {len(jobs)} runs failed: {names}. Run again to try them again.')

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Callable, Iterator, NamedTuple, Sequence
@@ -65,32 +65,46 @@ def run_jobs(
         store: Where results are kept.
         function: Makes one run; with ``processes`` a function at the top level of a module.
         workers: How many side by side.
-        processes: Whether ``function`` runs in processes of its own, which it needs where it computes; where it waits
-            for a program, threads do.
+        processes: Whether ``function`` computes, so that several of it need processes of their own; where it waits for
+            a program, threads do.
         on_end: Called as runs end, in any order. Defaults to doing nothing.
 
     Returns:
         What failed.
     """
     failures = []
+    with closing(_outcomes(jobs, function, workers, processes)) as outcomes:
+        for job, outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                result: Run | Failure = Failure(job, _reason(outcome))
+                failures.append(result)
+            else:
+                result, clips = outcome
+                store.add(result, clips)
+            on_end(job, result)
+    return failures
+
+
+def _outcomes(
+    jobs: Sequence[Job], function: Callable[[Job], Any], workers: int, processes: bool
+) -> Iterator[tuple[Job, Any]]:
+    """What the function returned or raised for each job, as they end."""
+    if processes and workers == 1:
+        for job in jobs:
+            try:
+                outcome = function(job)
+            except Exception as error:  # whatever it is, it is the end of this run alone
+                outcome = error
+            yield job, outcome
+        return
     with _executor(min(workers, max(1, len(jobs))), processes) as executor:
         futures: dict[Future, Job] = {executor.submit(function, job): job for job in jobs}
         try:
             for future in as_completed(futures):
-                job = futures[future]
-                error = future.exception()
-                if error is None:
-                    run, clips = future.result()
-                    store.add(run, clips)
-                    on_end(job, run)
-                else:
-                    failure = Failure(job, _reason(error))
-                    failures.append(failure)
-                    on_end(job, failure)
+                yield futures[future], future.exception() or future.result()
         finally:
             for future in futures:
                 future.cancel()
-    return failures
 
 
 @contextmanager

@@ -24,9 +24,10 @@ def fail_at_two(job):
     return run(job)
 
 
-def test_a_failing_run_is_reported_and_the_others_are_kept(tmp_path):
+@pytest.mark.parametrize('workers, processes', [(1, True), (1, False), (2, False)])
+def test_a_failing_run_is_reported_and_the_others_are_kept(tmp_path, workers, processes):
     ended = {}
-    failures = run_jobs(JOBS, RunStore(tmp_path), fail_at_two, workers=2, processes=False,
+    failures = run_jobs(JOBS, RunStore(tmp_path), fail_at_two, workers=workers, processes=processes,
                         on_end=lambda job, result: ended.update({job.seed: result}))
     assert sorted(failure.reason for failure in failures) == ['ValueError: no such neck', 'see train.log']
     assert sorted(ended) == [0, 1, 2, 3, 4]
@@ -47,18 +48,19 @@ def test_as_many_runs_as_asked_for_are_side_by_side(tmp_path):
     assert run_jobs(JOBS[:4], RunStore(tmp_path), meet, workers=2, processes=False) == []
 
 
-def test_what_ended_before_an_interruption_is_kept(tmp_path):
+@pytest.mark.parametrize('processes', [True, False])
+def test_what_ended_before_an_interruption_is_kept(tmp_path, processes):
     def interrupt(job, result):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_jobs(JOBS, RunStore(tmp_path), run, workers=1, processes=False, on_end=interrupt)
+        run_jobs(JOBS, RunStore(tmp_path), run, workers=1, processes=processes, on_end=interrupt)
     assert any(RunStore(tmp_path).find(job.key) for job in JOBS)
 
 
 def test_processes_give_the_same(tmp_path):
-    assert run_jobs(JOBS[1:2], RunStore(tmp_path), run, workers=1, processes=True) == []
-    assert RunStore(tmp_path).find(JOBS[1].key).accuracy == 0.25
+    assert run_jobs(JOBS[1:3], RunStore(tmp_path), run, workers=2, processes=True) == []
+    assert [RunStore(tmp_path).find(job.key).accuracy for job in JOBS[1:3]] == [0.25, 0.5]
 
 
 def test_one_experiment_a_folder(tmp_path):
