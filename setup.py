@@ -42,7 +42,7 @@ setup(
     packages=find_packages(include=['mmdsts', 'mmdsts.*']),
     # MIM looks for configs, tools and the model index in .mim. In the source tree that holds links to the
     # top-level folders; an archive gets the files themselves.
-    package_data={'mmdsts': ['.mim/*.yml', '.mim/configs/**/*', '.mim/tools/**/*']},
+    package_data={'mmdsts': ['.mim/*.yml', '.mim/configs/**/*', '.mim/tools/**/*', 'analysis/specialization/*.j2']},
     exclude_package_data={'': ['*.py[co]', '*/__pycache__/*']},
     include_package_data=False,
     zip_safe=False,

@@ -61,6 +61,9 @@ def test_wheel_has_what_mim_expects(tree, tmp_path):
     assert {str(path.relative_to(mim)) for path in mim.rglob('*') if path.is_file()} == source_files()
     assert not any(path.is_symlink() for path in mim.rglob('*'))
     assert {path.name for path in (tmp_path / 'lib').iterdir()} == {'mmdsts'}
+    templates = {path.relative_to(ROOT) for path in (ROOT / 'mmdsts').rglob('*.j2')}
+    assert templates
+    assert {path.relative_to(tmp_path / 'lib') for path in (tmp_path / 'lib').rglob('*.j2')} == templates
 
 
 def test_sdist_has_what_mim_and_a_build_need(tree, tmp_path):
@@ -68,6 +71,7 @@ def test_sdist_has_what_mim_and_a_build_need(tree, tmp_path):
     with tarfile.open(next(tmp_path.glob('*.tar.gz'))) as archive:
         names = {name.split('/', 1)[1] for name in archive.getnames() if '/' in name}
     assert {f'{MIM}/{name}' for name in source_files()} <= names
+    assert 'mmdsts/analysis/specialization/page.html.j2' in names
     assert {'LICENSE', 'setup.py', 'pyproject.toml', 'model-index.yml', 'requirements/install.txt'} <= names
 
 

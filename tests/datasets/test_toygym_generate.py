@@ -12,7 +12,16 @@ from mmaction.registry import DATASETS
 from mmengine.config import Config
 
 from mmdsts.datasets.finegym import read_categories, read_elements, read_sets
-from mmdsts.datasets.toygym import ELEMENTS, SETS, ToyGymSpec, contact_sheet, generate, make_clip
+from mmdsts.datasets.toygym import (
+    ELEMENTS,
+    SETS,
+    ToyGymSpec,
+    contact_sheet,
+    generate,
+    make_clip,
+    read_nuisances,
+    render_clip,
+)
 from mmdsts.datasets.toygym import generate as generate_function
 from mmdsts.datasets.toygym.generate import MANIFEST, VERSION
 
@@ -154,3 +163,20 @@ def test_command_line_reports_errors_in_one_line(tmp_path):
     assert 'make_toygym:' in done.stderr
     assert 'not a ToyGym set' in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+def test_nuisances_are_those_that_the_clips_were_rendered_with(tmp_path):
+    spec = ToyGymSpec(train_clips=1, val_clips=2, difficulty=0.4, seed=3)
+    generate(tmp_path / 'set', spec, workers=1)
+    nuisances = read_nuisances(tmp_path / 'set')
+    assert len(nuisances) == 24 * 3
+    lines = (tmp_path / 'set' / 'toygym_val.txt').read_text().splitlines()
+    name, label = lines[24 + 5].split()  # the second clip of a class
+    frames = render_clip(ELEMENTS[int(label)], nuisances[name])
+    assert np.array_equal(frames, make_clip(spec, 'val', int(label), 1))
+    with pytest.raises(FileNotFoundError, match='holds no ToyGym set'):
+        read_nuisances(tmp_path)
+    manifest = tmp_path / 'set' / 'toygym.json'
+    manifest.write_text(manifest.read_text().replace(f'"version": {VERSION}', '"version": 0'))
+    with pytest.raises(ValueError, match=f'of version 0, this code makes version {VERSION}.*make_toygym.py --out'):
+        read_nuisances(tmp_path / 'set')

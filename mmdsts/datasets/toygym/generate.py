@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,7 @@ import numpy as np
 from mmengine.utils import track_parallel_progress, track_progress
 
 from .elements import ELEMENTS, SETS
-from .nuisance import sample_nuisance
+from .nuisance import Nuisance, sample_nuisance
 from .render import render_clip
 
 # Raise it whenever the same parameters give other frames or other files.
@@ -71,9 +71,36 @@ def make_clip(spec: ToyGymSpec, split: str, label: int, index: int) -> np.ndarra
 
     Each clip has a generator of its own, so a clip depends neither on how many others are made nor on their order.
     """
+    return render_clip(ELEMENTS[label], _draw_nuisance(spec, split, label, index), spec.num_frames, spec.size)
+
+
+def read_nuisances(folder: str | Path) -> dict[str, Nuisance]:
+    """What every clip of a set was drawn from, drawn again by the parameters of its manifest.
+
+    Args:
+        folder (str | Path): A folder that :func:`generate` has made.
+
+    Returns:
+        dict[str, Nuisance]: By the name of the clip.
+
+    Raises:
+        FileNotFoundError: If the folder holds no ToyGym set.
+        ValueError: If the set was made by another version of this code, which drew other numbers.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        raise FileNotFoundError(f'{path} is not there: {folder} holds no ToyGym set')
+    manifest = json.loads(path.read_text())
+    spec = ToyGymSpec(**{field.name: manifest[field.name] for field in fields(ToyGymSpec) if field.name in manifest})
+    if manifest != _manifest(spec):
+        raise ValueError(f'{path} is of version {manifest.get("version")}, this code makes version {VERSION}; make the '
+                         f'set anew with: python tools/data/make_toygym.py --out {folder}')
+    return {name: _draw_nuisance(spec, *clip) for name, *clip in _plan(spec)[0]}
+
+
+def _draw_nuisance(spec: ToyGymSpec, split: str, label: int, index: int) -> Nuisance:
     rng = np.random.default_rng([VERSION, spec.seed, SPLITS.index(split), label, index])
-    nuisance = sample_nuisance(rng, spec.difficulty)
-    return render_clip(ELEMENTS[label], nuisance, spec.num_frames, spec.size)
+    return sample_nuisance(rng, spec.difficulty)
 
 
 def generate(out: str | Path, spec: ToyGymSpec, workers: int = 2, overwrite: bool = False) -> bool:
