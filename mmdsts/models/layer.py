@@ -10,6 +10,7 @@ from mmcv.cnn import build_activation_layer, build_norm_layer
 from torch import Tensor, nn
 
 from .gates import decide_gates, sample_gates
+from .idle import IdleNeurons
 from .neuron import SpecializedNeuron
 from .report import layer_report
 from .routed_conv import routed_conv
@@ -64,6 +65,7 @@ class DSTSLayer(nn.Module):
         self.fuse = nn.Conv3d(channels, channels, 1)
         self.temperature = temperature
         self.soft_prob = soft_prob
+        self.idle = IdleNeurons()
 
     def scoring_matrix(self) -> Tensor:
         """Scoring kernels summed over their outputs, shape ``(N, C)``: all that the pulse reads of them
@@ -92,7 +94,9 @@ class DSTSLayer(nn.Module):
         else:
             index, gates = pulse.argmax(dim=1), None
             spatial, temporal = self._operate_in_evaluation(x, index)
-        return self.fuse(self.merge(spatial, temporal)), Routing(index, pulse, probs, gates)
+        out = self.fuse(self.merge(spatial, temporal))
+        self.idle.watch(out, index, self.neurons)
+        return out, Routing(index, pulse, probs, gates)
 
     def choose(self, pulse: Tensor) -> Tensor:
         """One-hot choice of a neuron in training, shape ``(B, N)`` like ``pulse`` (METHOD 1.2)."""
@@ -108,8 +112,9 @@ class DSTSLayer(nn.Module):
 
     def _operate_in_training(self, x: Tensor, choice: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
         if len(self.neurons) == 1:
-            # Nothing to choose: one kernel for the whole batch, and a softmax over one entry has no gradient.
-            return self.neurons[0](x, gates[0])
+            # Nothing to choose: one kernel for the whole batch. The factor is one and its gradient zero, but
+            # DistributedDataParallel waits for a gradient of every parameter, the scoring kernel too.
+            return self.neurons[0](x, gates[0] * choice.mean().to(gates.dtype))
         return self._operate_routed(x, choice, gates)
 
     def _operate_routed(self, x: Tensor, choice: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:

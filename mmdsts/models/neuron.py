@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import idle
 from .precision import at_least_single
 
 SPATIAL_PADDING = (0, 1, 1)
@@ -47,12 +46,6 @@ class SpecializedNeuron(nn.Module):
         self.gate = nn.Parameter(torch.empty(channels))
         self.gate_std = gate_std
         self.reset_parameters()
-        idle.watch(self)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a copied or unpickled neuron, and watch it as well."""
-        super().__setstate__(state)
-        idle.watch(self)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any) -> SpecializedNeuron:
         careful = at_least_single(fn)

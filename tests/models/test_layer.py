@@ -92,6 +92,10 @@ def test_one_neuron_is_a_static_layer():
     choice = straight_through_gumbel(routing.pulse, 1.0)
     gates = sample_gates(layer.neurons[0].gate[None])
     torch.testing.assert_close(out, literal_layer(layer, x, choice, gates))
+    out.square().sum().backward()
+    # DistributedDataParallel waits for all of them.
+    assert all(p.grad is not None for p in layer.parameters())
+    assert not layer.neurons[0].score.grad.any()
 
 
 def test_noise_is_reproducible_and_drawn_for_each_sample():
