@@ -44,7 +44,8 @@ class UDLOptimWrapperConstructor:
     def __call__(self, model: nn.Module):
         """Build the wrapper for ``model``, which may be a distributed wrapper."""
         model = getattr(model, 'module', model)
-        upstream, _ = split_parameters(model)
+        # Frozen ones too: they may be trained later.
+        upstream, _ = split_parameters(model, trainable_only=False)
         optimizer = self._base_optimizer(model, upstream)
         udl = self.wrapper_cfg.get('udl') or {}
         overrides = {key: udl[f'upstream_{key}'] for key in ('lr', 'weight_decay')
@@ -72,8 +73,7 @@ class UDLOptimWrapperConstructor:
             named = 'param_names' in optimizer.param_groups[0]
             for vectors, extra in ((False, {}), (True, dict(weight_decay=0.0))):
                 entries = [(f'{holder}.{name}', p) for holder in holders
-                           for name, p in getattr(model, holder).named_parameters()
-                           if p.requires_grad and (p.dim() <= 1) == vectors]
+                           for name, p in getattr(model, holder).named_parameters() if (p.dim() <= 1) == vectors]
                 names, parameters = map(list, zip(*entries)) if entries else ([], [])
                 # torch wants names in all groups or in none, and some constructors of MMAction2 give them.
                 extra = dict(extra, params=parameters, **(dict(param_names=names) if named else {}))

@@ -121,6 +121,8 @@ class UDLOptimWrapper(OptimWrapper):
         batch = inner.data_preprocessor(data, True)
         # Iterations that do not open an accumulation window leave u alone, see the docstring.
         opens_window = self._inner_count % self._accumulative_counts == 0
+        if opens_window:
+            self._find_trainable(inner)
         tape = BackboneTape(inner, self.options.backbone) if opens_window and self._shares else None
         logged = {}
         if opens_window:
@@ -262,16 +264,10 @@ class UDLOptimWrapper(OptimWrapper):
         """
         if self._bound is model:
             return
-        upstream, downstream = split_parameters(model)
-        self._upstream = upstream
+        upstream, downstream = split_parameters(model, trainable_only=False)
         self._group_of = {id(p): group for group in self.optimizer.param_groups for p in group['params']}
-        for name, parameter in upstream.items():
-            if self._group_of.get(id(parameter), {}).get(GROUP) != UPSTREAM:
-                raise ValueError(f'upstream parameter {name!r} of {type(model).__name__} is in no upstream group of '
-                                 'the optimizer; build the optimizer for this model, with UDLOptimWrapperConstructor')
         # What the optimizer does not train, the simulated step does not move either.
         trained = {n: p for n, p in downstream.items() if id(p) in self._group_of}
-        self._inner_downstream = trained
         backbone = self.options.backbone
         has_backbone = backbone is not None and backbone in model._modules
         inside = [n for n in upstream if n.startswith(f'{backbone}.')]
@@ -284,12 +280,24 @@ class UDLOptimWrapper(OptimWrapper):
             if inside:
                 raise ValueError(f"udl.scope='neck' takes the features of {backbone!r} as constants, but "
                                  f"upstream parameters are in it: {inside[:3]}; set scope='full'")
-            self._inner_downstream = without(trained, backbone)
-        if not self._inner_downstream:
-            raise ValueError(f'udl.scope={self.options.scope!r} leaves the simulated step no trainable '
-                             f'downstream parameters in {type(model).__name__}')
+            trained = without(trained, backbone)
+        self._split = upstream, trained
+        self._find_trainable(model)
         self._check_modules(model)
         self._bound = model
+
+    def _find_trainable(self, model: nn.Module) -> None:
+        """Ask which parameters are trained now: backbones freeze theirs in ``train()``, hooks between epochs."""
+        self._upstream, self._inner_downstream = (
+            {n: p for n, p in tensors.items() if p.requires_grad} for tensors in self._split)
+        for name, parameter in self._upstream.items():
+            if self._group_of.get(id(parameter), {}).get(GROUP) != UPSTREAM:
+                raise ValueError(f'upstream parameter {name!r} of {type(model).__name__} is in no upstream group of '
+                                 'the optimizer; build the optimizer for this model, with UDLOptimWrapperConstructor')
+        for tensors, what in ((self._upstream, 'upstream'), (self._inner_downstream, 'downstream')):
+            if not tensors:
+                raise ValueError(f'udl.scope={self.options.scope!r} leaves no trainable {what} parameters in '
+                                 f'{type(model).__name__}: all others are frozen (requires_grad=False)')
 
     def _check_modules(self, model: nn.Module) -> None:
         left_out = f'{self.options.backbone}.' if self.options.scope == 'neck' else None

@@ -99,6 +99,43 @@ def test_full_scope_without_a_shared_backbone():
     assert reference_error(model, wrapper, scope='full') < 1e-13
 
 
+@pytest.mark.parametrize('udl', [
+    dict(), dict(backbone=None), dict(method='finite_difference', fd_epsilon=1e-4)], ids=['exact', 'not shared', 'fd'])
+def test_parameters_frozen_in_train_stay_out_of_the_simulated_step(udl):
+    """MMAction2's ``frozen_stages`` and ``partial_bn`` act in ``train()``, when the wrapper has seen the model."""
+    model = build_recognizer(neck=dict(num_layers=1, hidden_channels=None))
+    wrapper = build_wrapper(model, udl=dict(scope='full', **udl))
+    wrapper.initialize_count_status(model, 0, 2)
+    # By finite differences all of it: there no decision may depend on what the simulated step moves.
+    frozen = model.backbone if 'method' in udl else model.backbone.conv
+    frozen.requires_grad_(False)
+    before = [p.clone() for p in frozen.parameters()]
+    assert reference_error(model, wrapper, scope='full') < (1e-7 if 'method' in udl else 1e-12)
+    assert all(torch.equal(a, b) for a, b in zip(before, frozen.parameters()))
+    # And back: from here on they are trained.
+    frozen.requires_grad_(True)
+    if 'method' not in udl:
+        assert reference_error(model, wrapper, scope='full') < 1e-12
+        assert not torch.equal(before[0], next(frozen.parameters()))
+
+
+def test_upstream_parameters_can_be_frozen_and_trained_later():
+    model = build_recognizer()
+    scores = [p for name, p in model.named_parameters() if name.endswith('score')]
+    for score in scores:
+        score.requires_grad_(False)
+    wrapper = build_wrapper(model)
+    assert reference_error(model, wrapper) < 1e-12
+    before = [score.clone() for score in scores]
+    for score in scores:
+        score.requires_grad_(True)
+    assert reference_error(model, wrapper) < 1e-12
+    assert any(not torch.equal(a, b) for a, b in zip(before, scores))
+    model.neck.requires_grad_(False)
+    with pytest.raises(ValueError, match='leaves no trainable upstream parameters in Recognizer3D'):
+        wrapper.train_step(model, make_batch(seed=1), make_batch(seed=2))
+
+
 @pytest.mark.parametrize(('scope', 'forwards'), [('neck', [True, False]), ('full', [True, True, False])])
 def test_backbone_runs_once_a_batch(scope, forwards):
     """With gradient on the training batch, then on the held-out one; ``full`` adds a forward-mode pass."""
