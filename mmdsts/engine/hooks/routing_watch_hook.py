@@ -82,7 +82,7 @@ class RoutingWatchHook(Hook):
     def before_train(self, runner) -> None:
         """Look at the gradient before each step of an optimizer that does not report it."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        self._upstream = list(declared_parameters(model).values())
+        self._upstream = list(declared_parameters(model, trainable_only=False).values())
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None)  # a dict of wrappers has none
         if self._upstream and optimizer is not None:
             self._handle = optimizer.register_step_pre_hook(self._measure)
