@@ -8,6 +8,7 @@ hold, may be called any number of times and says by its return value whether thi
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import gc
 import importlib
@@ -313,6 +314,34 @@ def end_process_group() -> None:
         torch.distributed.destroy_process_group()
 
 
+def patch_chunked_testing() -> bool:
+    """Tell a neck that the chunks of ``Recognizer3D`` are one batch.
+
+    With ``test_cfg.max_testing_views`` the recognizer runs the neck for a few views at a time, and a neck that keeps
+    what it decided would keep the last few. Modules with a context manager ``one_batch`` are entered for the batch.
+
+    Returns:
+        bool: whether the recognizer was wrapped by this call.
+    """
+    from mmaction.models.recognizers import Recognizer3D
+
+    extract_feat = Recognizer3D.extract_feat
+    if hasattr(extract_feat, '__wrapped__'):
+        return False
+
+    @functools.wraps(extract_feat)
+    def extract_feat_of_batch(self, *args, **kwargs):
+        with contextlib.ExitStack() as stack:
+            if (self.test_cfg or {}).get('max_testing_views'):
+                for module in self.modules():
+                    if hasattr(module, 'one_batch'):
+                        stack.enter_context(module.one_batch())
+            return extract_feat(self, *args, **kwargs)
+
+    Recognizer3D.extract_feat = extract_feat_of_batch
+    return True
+
+
 def apply_patches() -> None:
     """Apply every patch whose condition holds here.
 
@@ -325,4 +354,5 @@ def apply_patches() -> None:
     patch_missing_pkg_resources()
     patch_weights_only()
     patch_cpu_launcher()
+    patch_chunked_testing()
     patch_unnamed_clips()

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.registry import DATASETS
 from mmengine.config import Config
@@ -20,7 +21,7 @@ from mmdsts.datasets.finegym import read_categories
 from mmdsts.datasets.text import read_text
 from mmdsts.datasets.video import check_video, describe_error
 from mmdsts.errors import UsageError
-from mmdsts.models import DSTSNeck
+from mmdsts.models.record import last_active_neurons, routing_records
 
 
 class Prediction(NamedTuple):
@@ -30,8 +31,9 @@ class Prediction(NamedTuple):
         labels: The best classes, best first.
         scores: Their probabilities, averaged over the views.
         names: Their names.
-        active: Active neuron of each layer and view, long, shape ``(L, V)``; ``None`` without a DSTS neck.
-        num_neurons: Neurons of a layer; 0 without a DSTS neck.
+        active: Active neuron of each layer and view, long, shape ``(L, V)``, the layers of several necks one after
+            another; ``None`` without a DSTS neck.
+        num_neurons: Neurons of a layer, the most of them; 0 without a DSTS neck.
     """
 
     labels: list
@@ -123,13 +125,13 @@ def recognize(model: nn.Module, video: str, names: list[str], topk: int = 5) -> 
     scores = result.pred_score if 'pred_score' in result else result.pred_scores.item
     best = scores.flatten().topk(min(topk, scores.numel()))
     labels = best.indices.tolist()
-    necks = [module for module in model.modules() if isinstance(module, DSTSNeck)]
+    active = last_active_neurons(model)
     return Prediction(
         labels,
         best.values.tolist(),
         [names[label] for label in labels],
-        necks[0].last_active.cpu() if necks else None,
-        necks[0].num_neurons if necks else 0,
+        torch.stack(active).cpu() if active else None,
+        max((neck.num_neurons for neck in routing_records(model)), default=0),
     )
 
 

@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
-from mmdsts.models import DSTSNeck
+from mmdsts.models.record import last_active_neurons, routing_records
 
 
 class RoutingRecordHook(Hook):
@@ -17,8 +17,8 @@ class RoutingRecordHook(Hook):
         num_classes: Number of classes; labels must be below.
 
     Attributes:
-        counts: Long, shape ``(L, num_classes, N)``; ``None`` until a model with a
-            :class:`~mmdsts.models.DSTSNeck` was tested.
+        counts: Long, shape ``(L, num_classes, N)``, of all DSTS necks of the model, deployed or not: ``L`` is how many
+            layers they have together and ``N`` the most neurons. ``None`` until a model with such a neck was tested.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -29,18 +29,17 @@ class RoutingRecordHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: list | None = None
     ) -> None:
         """Add the batch that was just tested."""
-        necks = [module for module in runner.model.modules() if isinstance(module, DSTSNeck)]
-        if not necks or not outputs:
+        active = last_active_neurons(runner.model)
+        if not active or not outputs:
             return
-        (neck,) = necks
         labels = torch.stack([sample.gt_label for sample in outputs]).flatten().cpu()
-        active = neck.last_active.cpu()
         if self.counts is None:
-            self.counts = torch.zeros(len(active), self.num_classes, neck.num_neurons, dtype=torch.long)
-        # Several views of a sample lie side by side.
-        labels = labels.repeat_interleave(active.shape[1] // len(labels))
+            neurons = max(neck.num_neurons for neck in routing_records(runner.model))
+            self.counts = torch.zeros(len(active), self.num_classes, neurons, dtype=torch.long)
         for layer, index in zip(self.counts, active):
-            layer.index_put_((labels, index), torch.ones_like(index), accumulate=True)
+            # Several views of a sample lie side by side.
+            views = labels.repeat_interleave(len(index) // len(labels))
+            layer.index_put_((views, index.cpu()), torch.ones_like(views), accumulate=True)
 
 
 def utilization(counts: Tensor) -> Tensor:

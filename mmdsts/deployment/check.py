@@ -9,10 +9,9 @@ from mmaction.models.recognizers import BaseRecognizer
 from mmaction.structures import ActionDataSample
 from torch import Tensor
 
-from mmdsts.models.neck import DSTSNeck
+from mmdsts.models.record import last_active_neurons
 
 from .checkpoint import load_deployed
-from .neck import DeployedDSTSNeck
 
 FORMATS = ('pytorch', 'onnx', 'export')
 
@@ -53,8 +52,7 @@ def answer(model: BaseRecognizer, inputs: Tensor) -> Answer:
     """
     samples = [ActionDataSample() for _ in inputs]
     predictions = model.eval().test_step(dict(inputs=list(inputs), data_samples=samples))
-    neck = next(module for module in model.modules() if isinstance(module, (DSTSNeck, DeployedDSTSNeck)))
-    return Answer(torch.stack([sample.pred_score for sample in predictions]), neck.last_active)
+    return Answer(torch.stack([sample.pred_score for sample in predictions]), torch.stack(last_active_neurons(model)))
 
 
 def answer_of_file(path: str | PathLike, form: str, inputs: Tensor) -> Answer:

@@ -4,17 +4,17 @@ from __future__ import annotations
 import copy
 from typing import Any, Sequence
 
-import torch
 from mmaction.registry import MODELS
 from torch import Tensor, nn
 
 from mmdsts.models.neck import DSTSNeck, Features
+from mmdsts.models.record import RoutingRecord
 
 from .layer import DeployedLayer
 
 
 @MODELS.register_module()
-class DeployedDSTSNeck(nn.Module):
+class DeployedDSTSNeck(nn.Module, RoutingRecord):
     """:class:`~mmdsts.models.DSTSNeck` in evaluation, pruned and folded; made by :func:`mmdsts.deploy`.
 
     It takes and returns what the neck it came from takes and returns in evaluation, and cannot be trained.
@@ -34,7 +34,7 @@ class DeployedDSTSNeck(nn.Module):
         act_cfg: Activation of the layers. Defaults to None, ``dict(type='ReLU')``.
 
     Attributes:
-        last_active: Active neurons of the last batch, long, shape ``(L, B)``.
+        last_active: See :class:`~mmdsts.models.record.RoutingRecord`.
     """
 
     def __init__(self,
@@ -55,8 +55,12 @@ class DeployedDSTSNeck(nn.Module):
         self.layers = nn.ModuleList(DeployedLayer(width, s, t, norm_cfg, act_cfg)
                                     for s, t in zip(spatial_channels, temporal_channels))
         self.expand = nn.Conv3d(width, in_channels, 1) if hidden_channels else nn.Identity()
-        self.last_active: Tensor | None = None
         self.requires_grad_(False).eval()
+
+    @property
+    def num_neurons(self) -> int:
+        """Neurons of a layer."""
+        return len(self.layers[0].router.bias)
 
     @classmethod
     def from_neck(cls, neck: DSTSNeck) -> DeployedDSTSNeck:
@@ -113,6 +117,3 @@ class DeployedDSTSNeck(nn.Module):
             stages[self.in_index] = out
             return tuple(stages), {}
         return out, {}
-
-    def _record(self, active: list[Tensor]) -> None:
-        self.last_active = torch.stack(active)

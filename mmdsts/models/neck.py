@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from .layer import DSTSLayer
 from .recomputation import is_repetition
+from .record import RoutingRecord
 from .routing import Routing, load_balance_loss
 
 Features = Union[Tensor, Sequence[Tensor]]
 
 
 @MODELS.register_module()
-class DSTSNeck(BaseModule):
+class DSTSNeck(BaseModule, RoutingRecord):
     """Dynamic Spatio-Temporal Specialization between a backbone and a classification head (METHOD 1).
 
     ::
@@ -52,6 +53,9 @@ class DSTSNeck(BaseModule):
         norm_cfg: Norm of the layers. Defaults to ``dict(type='BN3d')``.
         act_cfg: Activation of the layers. Defaults to ``dict(type='ReLU')``.
         init_cfg: See MMEngine's ``BaseModule``. Defaults to None.
+
+    Attributes:
+        last_active: See :class:`~mmdsts.models.record.RoutingRecord`.
 
     Raises:
         ValueError: If a number is out of range, ``pulse`` is unknown, or the feature does not have
@@ -122,8 +126,6 @@ class DSTSNeck(BaseModule):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
         self.temperature = temperature
-        #: Active neurons of the last evaluation batch, long, shape ``(L, B)``; training leaves it alone.
-        self.last_active: Tensor | None = None
         self._had_graph = True
 
     @property
@@ -163,7 +165,7 @@ class DSTSNeck(BaseModule):
         if self.training:
             loss_aux = self._losses(routings)
         else:
-            self.last_active = torch.stack([routing.index for routing in routings])
+            self._record([routing.index for routing in routings])
             loss_aux = {}
         if self.keep_stages and not isinstance(x, Tensor):
             stages = list(x)

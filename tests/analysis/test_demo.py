@@ -12,6 +12,7 @@ import torch
 from mmaction.registry import MODELS
 from mmengine.config import Config
 
+import mmdsts
 from mmdsts.analysis import demo
 from mmdsts.analysis.demo import Prediction, class_names, describe, load_recognizer, recognize
 from mmdsts.analysis.demo_figure import check_output, draw_panel, draw_prediction
@@ -51,6 +52,20 @@ def test_prediction_is_that_of_the_test_pipeline(run):
     assert len(everything.labels) == 99
     assert sum(everything.scores) == pytest.approx(1)
     assert everything.labels[:5] == prediction.labels
+
+
+def test_deployed_model_decides_the_same(run):
+    cfg, checkpoint, video = run
+    # As test.py would run many views; the model of the file decides as the one that it came from.
+    cfg.model.test_cfg = dict(max_testing_views=4)
+    model = load_recognizer(cfg, checkpoint)
+    expected = recognize(model, video, class_names(model))
+    deployed = mmdsts.deploy(model)
+    found = recognize(deployed, video, class_names(model))
+    assert torch.equal(found.active, expected.active)
+    assert expected.active.shape == (3, 6)
+    assert found.num_neurons == 3
+    assert describe(found).splitlines()[-3:] == describe(expected).splitlines()[-3:]
 
 
 def test_model_without_dsts_neck(run, tmp_path):
