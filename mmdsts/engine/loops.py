@@ -22,6 +22,9 @@ class _UDLTrainLoop:
 
     def _prepare(self, heldout_dataloader: DataLoader | dict | None) -> None:
         runner = self.runner
+        if runner.cfg.get('compile'):
+            raise ValueError(f"compile is {runner.cfg['compile']!r}, but MMEngine compiles the model's train_step, "
+                             'which UDL does not run. Set compile=False')
         _put_constructor_around(runner)
         self._random_state_hook = next((h for h in runner.hooks if isinstance(h, RandomStateHook)), None)
         if self._random_state_hook is None:
@@ -29,9 +32,7 @@ class _UDLTrainLoop:
             runner.register_hook(self._random_state_hook)
         self.heldout_dataloader = heldout_dataloader
         if isinstance(heldout_dataloader, dict):
-            self.heldout_dataloader = runner.build_dataloader(
-                heldout_dataloader, seed=runner.seed + HELDOUT_SEED_OFFSET,
-                diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
+            self.heldout_dataloader = _built(runner, heldout_dataloader, HELDOUT_SEED_OFFSET)
 
     def _take_resumed(self) -> dict[str, Any] | None:
         resumed = self._random_state_hook.take()
@@ -69,7 +70,7 @@ class UDLEpochBasedTrainLoop(_UDLTrainLoop, EpochBasedTrainLoop):
 
     Raises:
         TypeError: The optimizer wrapper is no :class:`UDLOptimWrapper`.
-        ValueError: An epoch has one batch only and there is no held-out loader.
+        ValueError: An epoch has one batch only and there is no held-out loader, or ``compile`` is on.
     """
 
     def __init__(self, runner, dataloader: DataLoader | dict,
@@ -120,7 +121,9 @@ class UDLIterBasedTrainLoop(_UDLTrainLoop, IterBasedTrainLoop):
 
     def __init__(self, runner, dataloader: DataLoader | dict,
                  heldout_dataloader: DataLoader | dict | None = None, **kwargs) -> None:
-        super().__init__(runner, dataloader, **kwargs)
+        loader = _built(runner, dataloader) if isinstance(dataloader, dict) else dataloader
+        super().__init__(runner, _NotStarted(loader), **kwargs)
+        self.dataloader = loader
         self._prepare(heldout_dataloader)
         #: Random states before batches were fetched that a later iteration still uses: with
         # ``num_workers=0`` their
@@ -160,6 +163,22 @@ class UDLIterBasedTrainLoop(_UDLTrainLoop, IterBasedTrainLoop):
             # Winding forward: only the last batch of each kind is used again, and this is where it was fetched.
             self._resumed['fetch'][kind].restore()
         self.fetch_states[kind] = RandomState.capture()
+
+
+class _NotStarted:
+    """A loader that MMEngine's loop can begin to iterate without starting workers: :meth:`_pairs` starts them."""
+
+    def __init__(self, loader: DataLoader) -> None:
+        self.dataset = loader.dataset
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
+def _built(runner, config: dict, seed_offset: int = 0) -> DataLoader:
+    """Build a loader as MMEngine's loops do."""
+    return runner.build_dataloader(config, seed=runner.seed + seed_offset,
+                                   diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
 
 
 def _put_constructor_around(runner) -> None:

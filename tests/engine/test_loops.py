@@ -55,6 +55,26 @@ def test_pairs_are_disjoint_and_cover_each_epoch(tmp_path, by):
 
 
 @pytest.mark.parametrize('by', ['epochs', 'iters'])
+def test_workers_are_started_once_an_epoch(tmp_path, by, monkeypatch):
+    started = []
+    iterate = torch.utils.data.DataLoader.__iter__
+    monkeypatch.setattr(torch.utils.data.DataLoader, '__iter__', lambda self: started.append(self) or iterate(self))
+    runner = build_runner(tmp_path, **({'epochs': 2} if by == 'epochs' else {'iters': 6}))
+    runner.train_loop
+    assert started == []
+    record_batches(runner)
+    runner.train()
+    assert started == [runner.train_loop.dataloader] * 2
+
+
+@pytest.mark.parametrize('by', ['epochs', 'iters'])
+def test_compile_is_refused(tmp_path, by):
+    runner = build_runner(tmp_path, cfg=dict(compile=True), **({} if by == 'epochs' else {'iters': 6}))
+    with pytest.raises(ValueError, match='compile is True.*Set compile=False'):
+        runner.train()
+
+
+@pytest.mark.parametrize('by', ['epochs', 'iters'])
 def test_heldout_loader_has_its_own_order_and_epochs(tmp_path, by):
     length = dict(max_epochs=3) if by == 'epochs' else dict(max_iters=9)
     runner = build_runner(tmp_path, **({} if by == 'epochs' else {'iters': 9}),
