@@ -124,7 +124,8 @@ class DSTSLayer(nn.Module):
         return spatial, temporal
 
     def _operate_in_evaluation(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        if len(self.neurons) > 1 and x.device.type == 'cpu':
+        # Counters of FLOPs trace the model, and do not see into a function of ours.
+        if len(self.neurons) > 1 and x.device.type == 'cpu' and not torch.jit.is_tracing():
             # Leaves out the channels that gates close.
             choice = F.one_hot(index, len(self.neurons)).to(x.dtype)
             gates = torch.stack([decide_gates(neuron.gate) for neuron in self.neurons])

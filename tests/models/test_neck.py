@@ -1,6 +1,7 @@
 import pytest
 import torch
 from mmaction.registry import MODELS
+from mmengine.analysis import get_model_complexity_info
 
 import mmdsts  # noqa: F401
 from mmdsts.models import DSTSNeck
@@ -156,3 +157,19 @@ def test_state_dict_round_trip_keeps_the_output():
     other = DSTSNeck(in_channels=6, num_layers=2, num_neurons=3)
     other.load_state_dict(neck.state_dict())
     assert torch.equal(other.eval()(x)[0], neck.eval()(x)[0])
+
+
+@pytest.mark.parametrize('hidden_channels', [None, 4])
+def test_counters_of_flops_see_one_neuron_of_each_layer(hidden_channels):
+    """MMEngine's counter, which MMAction2's ``get_flops.py`` uses, counts a multiplication with an addition as one."""
+    flops = {}
+    for neurons in (1, 4):
+        neck = DSTSNeck(8, num_layers=2, num_neurons=neurons, hidden_channels=hidden_channels, zero_init=False).eval()
+        x = torch.rand(1, 8, 3, 5, 5)
+        flops[neurons] = get_model_complexity_info(neck, None, inputs=(x,), show_table=False, show_arch=False)['flops']
+    width = hidden_channels or 8
+    convolutions = (2 * (9 + 3 + 1) * width**2 + (2 * 8 * 4 if hidden_channels else 0)) * 3 * 5 * 5
+    # Beside them: norms, and the pulses of four neurons, which no counter takes for much.
+    for count in flops.values():
+        assert convolutions <= count < 1.2 * convolutions
+    assert flops[4] >= flops[1]
