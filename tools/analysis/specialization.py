@@ -53,6 +53,11 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def default_out(checkpoint: str) -> Path:
+    """``specialization`` beside the checkpoint, or in the working directory for one that is downloaded."""
+    return Path('.' if '://' in checkpoint else checkpoint).parent / 'specialization'
+
+
 def main() -> None:
     """Study as the command line says."""
     args = parse_args()
@@ -99,7 +104,7 @@ def main() -> None:
             record,
             neck,
             subject,
-            args.out or Path(args.checkpoint).parent / 'specialization',
+            args.out or default_out(args.checkpoint),
             title=f'What the neurons of {Path(args.config).stem} learned',
             notes=[
                 f'checkpoint {Path(args.checkpoint).name}',

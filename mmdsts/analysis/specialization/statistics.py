@@ -84,22 +84,24 @@ def information_by_chance(
 
 
 def accuracy_lost(before: np.ndarray, after: np.ndarray, draws: int = 1000, seed: int = 0) -> Interval:
-    """Share of clips right before less that after, with a bootstrap interval over clips.
+    """Share of clips right before less that after, with an interval over clips.
+
+    A Bayesian bootstrap with half a clip more of each kind (lost, gained, neither): a plain one says of two clips
+    that stay right, with certainty, that nothing is ever lost.
 
     Args:
         before: Whether each clip is right, bool, shape ``(n,)``.
         after: The same clips after a change.
-        draws: Samples of ``n`` clips. Defaults to 1000.
-        seed: Their seed. Defaults to 0.
+        draws: How often shares are drawn. Defaults to 1000.
+        seed: Defaults to 0.
 
     Returns:
         The loss found, not the mean of the draws, between the bounds of 95 % of them.
     """
     lost = before.astype(int) - after.astype(int)
-    # A sample with replacement holds a multinomial number of gains, draws and losses.
-    shares = np.array([(lost == value).mean() for value in (-1, 0, 1)])
-    counts = np.random.default_rng(seed).multinomial(len(lost), shares, size=draws)
-    return _interval((counts[:, 2] - counts[:, 0]) / len(lost))._replace(mean=float(lost.mean()))
+    counts = np.array([(lost == value).sum() for value in (-1, 0, 1)])
+    shares = np.random.default_rng(seed).dirichlet(counts + 0.5, size=draws)
+    return _interval(shares[:, 2] - shares[:, 0])._replace(mean=float(lost.mean()))
 
 
 def neurons_in_use(neurons: np.ndarray) -> float:

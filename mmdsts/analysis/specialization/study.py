@@ -64,7 +64,7 @@ class Replacement(NamedTuple):
     """What becomes of clips whose active neuron is replaced.
 
     Attributes:
-        lost: Accuracy lost, with the bounds of a bootstrap over clips.
+        lost: Accuracy lost, see :func:`accuracy_lost`.
         changed: Share of clips that get another class.
     """
 

@@ -16,7 +16,8 @@ def layer_facts(layer: LayerStudy) -> list[tuple[str, str, str]]:
     nuisances = [row for row in layer.information if row.nuisance]
     if nuisances:
         worst = max(nuisances, key=_excess)
-        facts.append((_share(worst), f'of the nuisance it tells most of: {worst.about}', _by_chance(worst)))
+        beside = _by_chance(worst) + (f'; the largest of {len(nuisances)}' if len(nuisances) > 1 else '')
+        facts.append((_share(worst), f'of the nuisance it tells most of: {worst.about}', beside))
     for rule, name in (('runner_up', 'the runner-up'), ('random', 'a random other neuron')):
         facts.append((points(layer.replaced[rule]), f'lost with {name} instead', bounds(layer.replaced[rule])))
     return facts

@@ -70,4 +70,7 @@ def test_accuracy_lost_with_its_interval():
     error = math.sqrt(0.3 + 0.1 - 0.2**2) / 10  # 30 clips lose, 10 gain
     assert lost.low == pytest.approx(0.2 - 1.96 * error, abs=0.02)
     assert lost.high == pytest.approx(0.2 + 1.96 * error, abs=0.02)
-    assert accuracy_lost(before, before) == (0, 0, 0)
+    same, few = accuracy_lost(before, before), accuracy_lost(before[:2], before[:2])
+    assert same.mean == few.mean == 0
+    assert -0.05 < same.low < 0 < same.high < 0.05
+    assert few.high > 0.3  # two clips say little
