@@ -12,7 +12,8 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmdsts.errors import UsageError
+from mmdsts.errors import CONFIG_MISTAKES, ClipError, UsageError, one_line
+from mmdsts.variables import change_variables
 
 
 class CfgOptions(DictAction):
@@ -60,24 +61,37 @@ def apply_common_options(cfg: Config, args: argparse.Namespace) -> None:
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg.launcher = args.launcher
-    if args.cfg_options:
-        try:
-            cfg.merge_from_dict(args.cfg_options)
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise UsageError(f'--cfg-options {args.cfg_options}: {error}') from error
+    merge_options(cfg, args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
 
 
-def _datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
-    """Yield the datasets inside wrappers such as ``RepeatDataset`` and ``ConcatDataset``."""
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
+def merge_options(cfg: Config, options: dict | None) -> None:
+    """Write ``--cfg-options`` into a config, also into what was made from a variable of its file (``data_root``).
+
+    Raises:
+        UsageError: if an entry does not fit the config, or would change nothing.
+    """
+    if not options:
+        return
+    change_variables(cfg, options)
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError) as error:
+        raise UsageError(f'--cfg-options {options}: {error}') from error
+
+
+def _datasets(dataset: ConfigDict, name: str) -> Iterator[tuple[str, ConfigDict]]:
+    """Yield the datasets inside wrappers such as ``RepeatDataset`` and ``ConcatDataset``, each with its name."""
+    inner = [(f'{name}.datasets.{i}', part) for i, part in enumerate(dataset.get('datasets') or [])]
+    if 'dataset' in dataset:
+        inner.append((f'{name}.dataset', dataset['dataset']))
     if not inner:
-        yield dataset
-    for part in inner:
-        yield from _datasets(part)
+        yield name, dataset
+    for part_name, part in inner:
+        yield from _datasets(part, part_name)
 
 
 def check_data(cfg: Config, stages: Sequence[str]) -> None:
@@ -90,24 +104,30 @@ def check_data(cfg: Config, stages: Sequence[str]) -> None:
     Raises:
         UsageError: naming the missing file and what makes it.
     """
-    for stage in stages:
-        loader = cfg.get(f'{stage}_dataloader')
-        for dataset in _datasets(loader['dataset']) if loader else ():
-            wanted = [dataset.get('ann_file'), *(dataset.get('data_prefix') or {}).values()]
-            for path in filter(None, wanted):
-                path = os.path.join(dataset.get('data_root') or '', path)
-                if '://' not in path and not os.path.exists(path):
-                    raise UsageError(f'{stage}_dataloader: {path} does not exist. {_how_to_get(path)}')
+    loaders = {f'{stage}_dataloader': cfg.get(f'{stage}_dataloader') for stage in stages}
+    if 'train' in stages:
+        loaders['train_cfg.heldout_dataloader'] = (cfg.get('train_cfg') or {}).get('heldout_dataloader')
+    for loader_name, loader in loaders.items():
+        for name, dataset in _datasets(loader['dataset'], f'{loader_name}.dataset') if loader else ():
+            wanted = {'ann_file': dataset.get('ann_file')}
+            wanted.update((f'data_prefix.{key}', path) for key, path in (dataset.get('data_prefix') or {}).items())
+            for key, path in wanted.items():
+                path = path and os.path.join(dataset.get('data_root') or '', path)
+                if path and '://' not in path and not os.path.exists(path):
+                    advice = _how_to_get(path, cfg, f'{name}.{key}')
+                    raise UsageError(f'{name}.{key}: {path} does not exist. {advice}')
 
 
-def _how_to_get(path: str) -> str:
+def _how_to_get(path: str, cfg: Config, name: str) -> str:
     """Say how missing data comes into being."""
     parts = Path(path).parts
     toygym = [i for i, part in enumerate(parts) if 'toygym' in part]
     if toygym:
         tool = Path(sys.argv[0]).parent / 'data' / 'make_toygym.py'
         return f'Make it with: python {tool} --out {Path(*parts[:toygym[0] + 1])}'
-    return 'Get the data set as its config describes, or say where it is with --cfg-options.'
+    root = cfg.get('data_root')
+    option = 'data_root=FOLDER' if isinstance(root, str) and path.startswith(root) else f'{name}=PATH'
+    return f'Get the data set as its config describes, or say where it is: --cfg-options {option}'
 
 
 def check_checkpoint(path: str, option: str) -> None:
@@ -128,9 +148,8 @@ def build_runner(cfg: Config) -> Runner:
     """
     try:
         return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        raise UsageError(f'config {cfg.filename}: {message}') from error
+    except CONFIG_MISTAKES as error:
+        raise UsageError(f'config {cfg.filename}: {one_line(error)}') from error
 
 
 def finish(main: Callable[[], None]) -> None:
@@ -144,7 +163,7 @@ def finish(main: Callable[[], None]) -> None:
     except UsageError as error:
         if os.environ.get('MMDSTS_TRACEBACK') == '1':
             raise
-        print(f'{name}: error: {error}', file=sys.stderr)
+        print(f'{name}: error: {one_line(error) if isinstance(error, ClipError) else error}', file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print(f'\n{name}: interrupted', file=sys.stderr)

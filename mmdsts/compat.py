@@ -268,6 +268,32 @@ def patch_cpu_launcher() -> bool:
     return True
 
 
+def patch_loader_without_workers() -> bool:
+    """Let MMEngine build a loader with ``num_workers=0`` from a config that is written for workers.
+
+    torch refuses options about workers where there are none, so that ``--cfg-options train_dataloader.num_workers=0``,
+    the first thing to try when something in a pipeline goes wrong, fails with every config that keeps its workers.
+
+    Returns:
+        bool: whether ``Runner.build_dataloader`` was replaced by this call.
+    """
+    from mmengine.runner import Runner
+
+    stock = Runner.build_dataloader
+    if hasattr(stock, '__wrapped__'):
+        return False
+
+    @functools.wraps(stock)
+    def build_dataloader(dataloader, *args, **kwargs):
+        if isinstance(dataloader, dict) and not dataloader.get('num_workers', 0):
+            about_workers = ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context')
+            dataloader = {key: value for key, value in dataloader.items() if key not in about_workers}
+        return stock(dataloader, *args, **kwargs)
+
+    Runner.build_dataloader = staticmethod(build_dataloader)
+    return True
+
+
 def patch_unnamed_clips() -> bool:
     """Let MMAction2's data sets name the file that their pipeline fails on.
 
@@ -355,4 +381,5 @@ def apply_patches() -> None:
     patch_weights_only()
     patch_cpu_launcher()
     patch_chunked_testing()
+    patch_loader_without_workers()
     patch_unnamed_clips()

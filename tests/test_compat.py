@@ -43,7 +43,7 @@ def python(code, **env):
 def test_a_second_import_of_the_stack_changes_nothing():
     repairs = [compat.patch_missing_importlib_metadata, compat.patch_missing_drn, compat.patch_missing_pkg_resources,
                compat.patch_weights_only, compat.patch_cpu_launcher, compat.patch_chunked_testing,
-               compat.patch_unnamed_clips]
+               compat.patch_loader_without_workers, compat.patch_unnamed_clips]
     assert [repair() for repair in repairs] == [False] * len(repairs)
 
 
@@ -307,6 +307,22 @@ def test_launcher_is_left_alone_on_a_gpu(monkeypatch):
     monkeypatch.setattr(utils, '_init_dist_pytorch', stock)
     assert compat.patch_cpu_launcher() is False
     assert utils._init_dist_pytorch is stock
+
+
+# -- loaders ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('options', [dict(persistent_workers=True), dict(prefetch_factor=4), dict(timeout=60),
+                                     dict(multiprocessing_context='fork')], ids=lambda options: next(iter(options)))
+@pytest.mark.parametrize('none', [dict(num_workers=0), {}], ids=['zero', 'left out'])
+def test_options_about_workers_are_dropped_where_there_are_none(options, none):
+    config = dict(dataset=Points(), batch_size=4, sampler=dict(type='DefaultSampler', shuffle=False), **options)
+    loader = Runner.build_dataloader({**config, **none})
+    assert len(list(loader)) == 2
+    assert set(config) >= set(options)  # the config is left as it was
+    kept = Runner.build_dataloader({**config, 'num_workers': 1})
+    for name in options:
+        assert getattr(kept, name), name
 
 
 def test_declared_dependency():

@@ -51,8 +51,7 @@ def main() -> None:
     if args.out:
         check_output(args.out)
     cfg = cli.load_config(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cli.merge_options(cfg, args.cfg_options)
     model = load_recognizer(cfg, args.checkpoint, args.device)
     prediction = recognize(model, args.video, class_names(model, args.label), args.topk)
     print(describe(prediction))

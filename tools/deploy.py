@@ -17,6 +17,7 @@ import mmdsts  # registers everything, after its repairs
 from mmdsts import cli
 from mmdsts.deployment import ExportError, deployed_config, export_onnx, export_program, save_deployed
 from mmdsts.deployment.check import answer, answer_of_file, compare
+from mmdsts.errors import CONFIG_MISTAKES, one_line
 
 SUFFIXES = dict(pytorch='.pth', onnx='.onnx', export='.pt2')
 # Largest difference of a class score that --check accepts.
@@ -67,7 +68,10 @@ def sample_inputs(cfg: Config, count: int) -> torch.Tensor:
     cli.check_data(cfg, ['test'])
     if cfg.get('test_dataloader') is None:
         raise cli.UsageError(f'{cfg.filename} has no test_dataloader; give --input-shape')
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    try:
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    except CONFIG_MISTAKES as error:
+        raise cli.UsageError(f'config {cfg.filename}, test_dataloader: {one_line(error)}') from error
     step = max(len(dataset) // count, 1)
     return torch.stack([dataset[i]['inputs'] for i in range(0, min(step * count, len(dataset)), step)])
 
@@ -92,8 +96,7 @@ def main() -> None:
     args = parse_args()
     cfg = cli.load_config(args.config)
     cli.check_checkpoint(args.checkpoint, 'checkpoint')
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cli.merge_options(cfg, args.cfg_options)
     model = load_model(cfg, args.checkpoint)
     inputs = None
     if args.check or args.format != 'pytorch':

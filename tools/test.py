@@ -6,6 +6,7 @@ import argparse
 
 import mmdsts  # noqa: F401  registers everything, after its repairs
 from mmdsts import cli
+from mmdsts.start import explained_start
 
 
 def parse_args() -> argparse.Namespace:
@@ -53,7 +54,9 @@ def main() -> None:
     cli.check_checkpoint(args.checkpoint, 'checkpoint')
     merge_args(cfg, args)
     cli.check_data(cfg, ['test'])
-    cli.build_runner(cfg).test()
+    runner = cli.build_runner(cfg)
+    with explained_start(runner, 'test'):
+        runner.test()
 
 
 if __name__ == '__main__':

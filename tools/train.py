@@ -8,6 +8,7 @@ from mmengine.device import get_device
 
 import mmdsts  # noqa: F401  registers everything, after its repairs
 from mmdsts import cli
+from mmdsts.start import explained_start
 
 
 def parse_args() -> argparse.Namespace:
@@ -74,7 +75,9 @@ def main() -> None:
         cli.check_checkpoint(args.resume, '--resume')
     merge_args(cfg, args)
     cli.check_data(cfg, ['train', 'val'])
-    cli.build_runner(cfg).train()
+    runner = cli.build_runner(cfg)
+    with explained_start(runner, 'train'):
+        runner.train()
 
 
 if __name__ == '__main__':

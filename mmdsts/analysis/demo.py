@@ -175,3 +175,5 @@ def _names_of_dataset(cfg: Config) -> Any:
         return DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True)).metainfo.get('classes')
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise UsageError(f'config {cfg.filename}, test_dataloader: {error}') from error

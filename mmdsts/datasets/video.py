@@ -14,13 +14,16 @@ _CHUNK = 32  # frames in memory at a time
 
 
 def check_video(path: str) -> None:
-    """Check that a video has frames that OpenCV can read, by the first.
+    """Check that a video is complete and has frames that OpenCV can read, by the first.
 
     Raises:
-        ClipError: It has none, or there is no such file.
+        ClipError: It is not, or has none, or there is no such file.
     """
     if not Path(path).is_file():
         raise ClipError(f'video {path}: no such file (the working directory is {os.getcwd()})')
+    # What is cut off between two frames goes unnoticed by decoders: the clip just has fewer.
+    if missing_bytes(path):
+        raise ClipError(f'video {path}: {explain(path)}')
     capture = cv2.VideoCapture(path)
     readable = capture.isOpened() and capture.read()[0]
     capture.release()
@@ -37,9 +40,6 @@ def check_every_frame(path: str) -> None:
     check_video(path)
     import decord  # is not needed to read a data set in another way
 
-    # What is cut off between two frames goes unnoticed by decord: the clip just has fewer.
-    if missing_bytes(path):
-        raise ClipError(f'video {path}: {explain(path)}')
     try:
         reader = decord.VideoReader(path, num_threads=1)
         for start in range(0, len(reader), _CHUNK):

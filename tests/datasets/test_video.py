@@ -57,14 +57,12 @@ def test_every_frame_is_looked_at(broken):
         assert isinstance(error.value, UsageError)
 
 
-def test_a_video_whose_first_frame_opencv_reads_passes_the_first_check(broken):
-    passing = {'cut in a frame.mp4', 'cut between frames.mp4', 'cut at the end.mp4', 'zeros inside.mp4',
-               'recorded.webm'}
+def test_the_first_check_finds_all_that_needs_no_decoding_to_the_end(broken):
     for path in broken:
-        if path.name in passing:
+        if path.name in ('zeros inside.mp4', 'recorded.webm'):  # OpenCV reads this one
             check_video(str(path))
         else:
-            with pytest.raises(ClipError, match='not a readable video'):
+            with pytest.raises(ClipError, match='not a readable video|the file is incomplete'):
                 check_video(str(path))
 
 

@@ -175,6 +175,7 @@ def test_show_dir_gets_the_frames_of_every_nth_clip(monkeypatch, config, trained
 
 
 TRAIN, TEST = 'train.py', 'test.py'
+UDL = 'optim_wrapper.type=UDLOptimWrapper', 'train_cfg.type=UDLEpochBasedTrainLoop'
 
 
 @pytest.mark.parametrize(('tool', 'args', 'message'), [
@@ -188,6 +189,23 @@ TRAIN, TEST = 'train.py', 'test.py'
      'make_toygym.py --out some/toygym'),
     (TRAIN, ['{config}', '--cfg-options', 'train_dataloader.dataset.ann_file=gone.txt'],
      'gone.txt does not exist'),
+    (TRAIN, ['{config}', '--cfg-options', 'train_cfg.heldout_dataloader.dataset.ann_file=gone.txt'],
+     'train_cfg.heldout_dataloader.dataset.ann_file: gone.txt does not exist'),
+    (TRAIN, ['{config}', '--cfg-options', 'train_dataloader.dataset.type=FineGymDataset'],
+     "list.txt, line 1: found '0.mp4 0', expected VIDEO_E_START_END"),
+    (TRAIN, ['{config}', '--cfg-options', 'model.cls_head.num_classes=1'],
+     'has labels up to 1, but model.cls_head.num_classes is 1; set it to 2'),
+    (TRAIN, ['{config}', '--cfg-options', 'model.cls_head.in_channels=16'],
+     'model.cls_head.fc_cls (Linear(in_features=16, out_features=2, bias=True)) fails on what it is given'),
+    (TRAIN, ['{config}', '--cfg-options', 'model.neck.in_channels=16'],
+     'model.neck fails on what it is given: DSTSNeck was built with in_channels=16'),
+    (TRAIN, ['{config}', '--cfg-options', 'train_dataloader.batch_size=9', 'train_dataloader.drop_last=True'],
+     'train_dataloader gives no batch: its data set has 8 clips, batch_size is 9 and drop_last is set'),
+    (TRAIN, ['{config}', '--cfg-options', *UDL, 'train_dataloader.batch_size=8'],
+     'The training loader gives one batch an epoch, but UDL needs two'),
+    (TRAIN, ['{config}', '--cfg-options', *UDL, 'optim_wrapper.udl.scope=bogus'], "udl.scope is 'bogus', expected one"),
+    (TRAIN, ['{config}', '--cfg-options', 'param_scheduler.0.type=NoSuchLR'],
+     'NoSuchLR is not in the'),
     (TRAIN, ['{config}', '--auto-scale-lr', '--cfg-options', 'work_dir=w'], None),
     (TRAIN, ['{config}', '--seed', 'x'], "argument --seed: invalid int value: 'x'"),
     (TEST, ['{config}', 'gone.pth'], 'checkpoint gone.pth: no such file'),
@@ -206,3 +224,45 @@ def test_what_the_user_can_mend_is_said_plainly(monkeypatch, capfd, config, tmp_
     error = capfd.readouterr().err
     assert message in error
     assert 'Traceback' not in error
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_broken_clip_is_named_when_training_meets_it(monkeypatch, capfd, config, tmp_path, workers):
+    (tmp_path / 'videos').mkdir()
+    for video in (config.parent / 'videos').iterdir():
+        content = video.read_bytes()
+        (tmp_path / 'videos' / video.name).write_bytes(content[:2000] if video.name == '6.mp4' else content)
+    assert run(monkeypatch, TOOLS / TRAIN, config, '--work-dir', tmp_path / 'w', '--cfg-options',
+               f'train_dataloader.dataset.data_prefix.video={tmp_path / "videos"}',
+               f'train_dataloader.num_workers={workers}') == 2
+    error = capfd.readouterr().err
+    assert f'train.py: error: clip {tmp_path}/videos/6.mp4: the file is incomplete, its last ' in error
+    assert 'Traceback' not in error
+
+
+def test_what_is_no_mistake_of_the_config_keeps_its_traceback(monkeypatch, config, tmp_path):
+    """Nor is anything that comes after the first step."""
+    from mmengine.hooks import Hook
+
+    from mmdsts import cli
+    from mmdsts.start import explained_start
+
+    cfg = Config.fromfile(config)
+    cfg.work_dir = str(tmp_path)
+
+    class Failing(Hook):
+        def __init__(self, error, at):
+            self.error, self.at = error, at
+
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            if batch_idx == self.at:
+                raise self.error
+
+    for error, at, expected in [(ValueError('a'), 0, cli.UsageError), (ValueError('b'), 1, ValueError),
+                                (RuntimeError('killed'), 0, RuntimeError), (OSError(28, 'full'), 0, OSError)]:
+        for kind in (MMLogger, MessageHub, Visualizer):
+            kind._instance_dict.clear()
+        runner = cli.build_runner(cfg)
+        runner.register_hook(Failing(error, at))
+        with pytest.raises(expected), explained_start(runner, 'train'):
+            runner.train()
