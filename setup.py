@@ -40,6 +40,9 @@ setup(
     ],
     keywords='action recognition, video understanding, fine-grained, MMAction2',
     packages=find_packages(include=['mmdsts', 'mmdsts.*']),
+    # Said so that an editable install is a plain entry of sys.path. The import hook that setuptools takes otherwise
+    # comes after the working directory, where a clone called mmdsts is an empty namespace package of that name.
+    package_dir={'': '.'},
     # MIM looks for configs, tools and the model index in .mim. In the source tree that holds links to the
     # top-level folders; an archive gets the files themselves.
     package_data={'mmdsts': ['.mim/*.yml', '.mim/configs/**/*', '.mim/tools/**/*', 'analysis/specialization/*.j2']},

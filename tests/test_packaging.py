@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,25 @@ def test_sdist_has_what_mim_and_a_build_need(tree, tmp_path):
     assert {f'{MIM}/{name}' for name in source_files()} <= names
     assert 'mmdsts/analysis/specialization/page.html.j2' in names
     assert {'LICENSE', 'setup.py', 'pyproject.toml', 'model-index.yml', 'requirements/install.txt'} <= names
+
+
+def test_an_editable_install_is_found_beside_a_clone_called_like_the_package(tree, tmp_path):
+    pytest.importorskip('setuptools', minversion='70.1')
+    code = f'from setuptools import build_meta; print(build_meta.build_editable({str(tmp_path)!r}))'
+    done = subprocess.run([sys.executable, '-c', code], cwd=tree, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    wheel, site = tmp_path / done.stdout.splitlines()[-1], tmp_path / 'site'
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    # From the folder that holds the clone, as after `git clone ... mmdsts && pip install -e mmdsts`; -S leaves out what
+    # is installed here.
+    assert tree.name == 'mmdsts'
+    code = f"""
+import importlib.util, site
+site.addsitedir({str(site)!r})
+print(importlib.util.find_spec('mmdsts').origin)"""
+    done = subprocess.run([sys.executable, '-S', '-E', '-c', code], cwd=tree.parent, capture_output=True, text=True)
+    assert done.stdout.strip() == str(tree / 'mmdsts' / '__init__.py'), done.stderr
 
 
 def requirements(name):
