@@ -294,6 +294,32 @@ def patch_loader_without_workers() -> bool:
     return True
 
 
+def _list_from_file(filename: str, *args, **kwargs) -> list[str]:
+    """Lines of a text file in any Unicode encoding; MMEngine's function where more is asked for."""
+    from mmengine.fileio import list_from_file
+
+    from .datasets.text import read_text
+
+    return list_from_file(filename, *args, **kwargs) if args or kwargs else read_text(filename).splitlines()
+
+
+def patch_list_encodings() -> bool:
+    """Let MMAction2's data sets read lists with a byte order mark, or in UTF-16, as programs on Windows write them.
+
+    A mark became part of the name of the first clip, which was then not found.
+
+    Returns:
+        bool: whether the data sets were changed by this call.
+    """
+    from mmaction.datasets import rawframe_dataset, video_dataset
+
+    if video_dataset.list_from_file is _list_from_file:
+        return False
+    for module in (video_dataset, rawframe_dataset):
+        module.list_from_file = _list_from_file
+    return True
+
+
 def patch_unnamed_clips() -> bool:
     """Let MMAction2's data sets name the file that their pipeline fails on.
 
@@ -382,4 +408,5 @@ def apply_patches() -> None:
     patch_cpu_launcher()
     patch_chunked_testing()
     patch_loader_without_workers()
+    patch_list_encodings()
     patch_unnamed_clips()

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from mmaction.registry import DATASETS
 
 from mmdsts.analysis.demo import _read_names
 from mmdsts.cli import UsageError
@@ -35,6 +36,15 @@ def test_what_can_be_read_is_read(tmp_path, reader, encoding):
     path = tmp_path / ('file.json' if text[0] in '[{' else 'file.txt')
     path.write_bytes(text.encode(encoding))
     assert read(str(path)) == expected
+
+
+@pytest.mark.parametrize('encoding', ENCODINGS)
+@pytest.mark.parametrize('kind', ['VideoDataset', 'RawframeDataset'])
+def test_data_sets_of_mmaction2_read_them_too(tmp_path, kind, encoding):
+    (tmp_path / 'list.txt').write_bytes('sprüng 9 1\r\n'.replace(' 9', ' 9' * (kind[0] == 'R')).encode(encoding))
+    dataset = DATASETS.build(dict(type=kind, ann_file=str(tmp_path / 'list.txt'), pipeline=[]))
+    info = dataset.get_data_info(0)
+    assert (info.get('filename') or info['frame_dir'], info['label']) == ('sprüng', 1)
 
 
 @pytest.mark.parametrize('reader', READERS)
