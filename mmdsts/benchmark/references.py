@@ -43,7 +43,7 @@ class ReferenceLayer(nn.Module):
         else:
             pulse = layer.pulse(x, layer.scoring_matrix())
         choice = straight_through_gumbel(pulse, layer.temperature)
-        gates = sample_gates(torch.stack([neuron.gate for neuron in layer.neurons]))
+        gates = sample_gates(torch.stack([neuron.gate for neuron in layer.neurons]), layer.soft_prob, layer.gate_noise)
         spatial, temporal = self.operators(layer, x, choice, gates)
         z = layer.activation(layer.spatial_norm(spatial)) + layer.activation(layer.temporal_norm(temporal))
         return layer.fuse(z), choice.argmax(dim=1)

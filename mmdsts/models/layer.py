@@ -38,9 +38,11 @@ class DSTSLayer(nn.Module):
         channels: Number of channels ``C``, kept by the layer.
         num_neurons: Number of neurons ``N``, at least 1.
         pulse: Kind of pulse, see :class:`Pulse`.
+        pulse_scale: ``scale`` of :class:`Pulse`.
         temperature: Temperature of the Gumbel-Softmax.
         soft_prob: See :func:`sample_gates`.
         gate_std: See :class:`SpecializedNeuron`.
+        gate_noise: ``noise`` of :func:`sample_gates`.
         norm_cfg: Norm after each operator, one for all neurons.
         act_cfg: Activation after each norm.
     """
@@ -50,21 +52,28 @@ class DSTSLayer(nn.Module):
         channels: int,
         num_neurons: int,
         pulse: str = 'centered',
+        pulse_scale: float = 2.0,
         temperature: float = 1.0,
         soft_prob: float = 0.0,
         gate_std: float = 1.0,
+        gate_noise: float = 0.02,
         norm_cfg: dict[str, Any] = dict(type='BN3d'),
         act_cfg: dict[str, Any] = dict(type='ReLU'),
     ) -> None:
         super().__init__()
         self.neurons = nn.ModuleList(SpecializedNeuron(channels, gate_std) for _ in range(num_neurons))
-        self.pulse = Pulse(num_neurons, pulse)
+        # Neurons become different by what they learn from. As long as they are alike the choice makes no difference and
+        # the router, which cannot know yet, gets no gradient (docs/evidence.md).
+        for neuron in self.neurons[1:]:
+            neuron.start_like(self.neurons[0])
+        self.pulse = Pulse(num_neurons, pulse, pulse_scale)
         self.spatial_norm = build_norm_layer(norm_cfg, channels)[1]
         self.temporal_norm = build_norm_layer(norm_cfg, channels)[1]
         self.activation = build_activation_layer(act_cfg)
         self.fuse = nn.Conv3d(channels, channels, 1)
         self.temperature = temperature
         self.soft_prob = soft_prob
+        self.gate_noise = gate_noise
         self.idle = IdleNeurons()
 
     def scoring_matrix(self) -> Tensor:
@@ -88,7 +97,7 @@ class DSTSLayer(nn.Module):
             choice = self.choose(pulse)
             index = choice.argmax(dim=1)
             gates = sample_gates(
-                stack_parameters(choice, [neuron.gate for neuron in self.neurons]), self.soft_prob
+                stack_parameters(choice, [neuron.gate for neuron in self.neurons]), self.soft_prob, self.gate_noise
             )
             spatial, temporal = self._operate_in_training(x, choice, gates)
         else:

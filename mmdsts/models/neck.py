@@ -38,12 +38,15 @@ class DSTSNeck(BaseModule, RoutingRecord):
         pulse: ``'sum'`` (the definition in the notes), ``'mean'`` or ``'centered'``, see
             :class:`~mmdsts.models.routing.Pulse`. Defaults to ``'centered'``: docs/toygym.md has the measurement
             behind it.
+        pulse_scale: What the learned scale of ``'centered'`` starts from, against Gumbel noise of scale 1. Defaults to
+            2.
         temperature: Temperature of the Gumbel-Softmax; an attribute, so that a hook can follow a schedule.
             Defaults to 1.
         balance_weight: Weight of the load-balance loss, logged as ``loss_balance``. 0 leaves it out. Defaults
             to 0.
         soft_prob: Probability that a gate passes its soft value in training (METHOD 1.3). Defaults to 0.
         gate_std: Standard deviation of the initial gates. Defaults to 1.
+        gate_noise: Standard deviation of the gates' noise; 1 in the notes (METHOD 1.3). Defaults to 0.02.
         zero_init: Whether the module's last convolution starts at zero, so that the neck starts as the identity
             and leaves a pretrained backbone's feature as it is. Defaults to True: docs/toygym.md has the
             measurement behind it.
@@ -81,10 +84,12 @@ class DSTSNeck(BaseModule, RoutingRecord):
         num_neurons: int = 10,
         hidden_channels: int | None = None,
         pulse: str = 'centered',
+        pulse_scale: float = 2.0,
         temperature: float = 1.0,
         balance_weight: float = 0.0,
         soft_prob: float = 0.0,
         gate_std: float = 1.0,
+        gate_noise: float = 0.02,
         zero_init: bool = True,
         in_index: int = -1,
         keep_stages: bool = False,
@@ -100,6 +105,8 @@ class DSTSNeck(BaseModule, RoutingRecord):
                 raise ValueError(f'{name} must be at least 1, got {value}')
         if not 0 <= soft_prob <= 1:
             raise ValueError(f'soft_prob must be a probability, got {soft_prob}')
+        if gate_noise < 0:
+            raise ValueError(f'gate_noise must not be negative, got {gate_noise}')
         if balance_weight < 0:
             raise ValueError(f'balance_weight must not be negative, got {balance_weight}')
         self.in_channels = in_channels
@@ -113,8 +120,10 @@ class DSTSNeck(BaseModule, RoutingRecord):
                 width,
                 num_neurons,
                 pulse=pulse,
+                pulse_scale=pulse_scale,
                 soft_prob=soft_prob,
                 gate_std=gate_std,
+                gate_noise=gate_noise,
                 norm_cfg=norm_cfg,
                 act_cfg=act_cfg,
             )

@@ -55,9 +55,22 @@ class SpecializedNeuron(nn.Module):
     def reset_parameters(self) -> None:
         """Draw all four tensors anew."""
         nn.init.kaiming_normal_(self.score, nonlinearity='linear')
+        # The pulse sums over the outputs. Drawn independently they would nearly cancel, and an optimizer that moves
+        # all entries alike, as Adam does, would move the sum sqrt(C) times as fast for its size as any other weight.
+        with torch.no_grad():
+            self.score.copy_(self.score[:1].expand_as(self.score).clone())
         nn.init.kaiming_normal_(self.spatial, nonlinearity='relu')
         nn.init.kaiming_normal_(self.temporal, nonlinearity='relu')
         nn.init.normal_(self.gate, std=self.gate_std)
+
+    @torch.no_grad()
+    def start_like(self, other: SpecializedNeuron) -> None:
+        """Take over operators and gates of another neuron; the scoring kernel stays, so that the two differ in whom
+        they learn from.
+        """
+        self.spatial.copy_(other.spatial)
+        self.temporal.copy_(other.temporal)
+        self.gate.copy_(other.gate)
 
     def forward(self, x: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
         """Apply both operators to the channels that the gates send them (METHOD 1.4).

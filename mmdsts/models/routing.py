@@ -40,31 +40,53 @@ class Pulse(nn.Module):
 
     Features after a ReLU share a large mean. With ``'sum'`` that mean makes nearly every sample choose the
     same neuron; ``'centered'`` takes it away, so that every neuron starts equally likely whatever the scale
-    of the features.
+    of the features. That divides the scale of ``m`` out, by which ``'sum'`` and ``'mean'`` can outgrow the
+    Gumbel noise, so ``'centered'`` has a learned factor in its place: it starts small enough for neurons to
+    try samples, and training makes routing sure (docs/evidence.md).
 
     Args:
         num_neurons: Number of neurons ``N``.
         mode: ``'sum'``, the definition in the notes; ``'mean'``, the sum over its number of terms ``C_out T H
-            W``; ``'centered'``, the mean, centred and scaled per neuron by running statistics. Statistics are
-            constants to autograd, move in training mode only, are cumulative at first and exponential later,
-            and are kept per process, like those of a BatchNorm.
+            W``; ``'centered'``, the mean, centred and scaled per neuron by running statistics, times the
+            learned factor. Statistics are constants to autograd, move in training mode only, are cumulative
+            at first and exponential later, and are kept per process, like those of a BatchNorm.
+        scale: What the learned factor of ``'centered'`` starts from, positive: the standard deviation of a
+            pulse, where that of the Gumbel noise is 1.28. Defaults to 2.
         momentum: Weight of the newest batch in the running statistics.
         eps: Added to the running variance.
 
+    Attributes:
+        log_gain: Logarithm of the learned factor over ``scale``, a scalar that starts at 0, to which weight decay
+            draws it. Upstream. Only with ``'centered'`` and more than one neuron.
+
     Raises:
-        ValueError: If ``mode`` is none of the three.
+        ValueError: If ``mode`` is none of the three, or ``scale`` is not positive.
     """
 
+    _version = 2  # 1 had no learned factor
+
     def __init__(
-        self, num_neurons: int, mode: str = 'centered', momentum: float = 0.05, eps: float = 1e-12
+        self,
+        num_neurons: int,
+        mode: str = 'centered',
+        scale: float = 2.0,
+        momentum: float = 0.05,
+        eps: float = 1e-12,
     ) -> None:
         super().__init__()
         if mode not in PULSES:
             raise ValueError(f'pulse must be one of {PULSES}, got {mode!r}')
+        if scale <= 0:
+            raise ValueError(f'pulse_scale must be positive, got {scale}')
         self.mode = mode
+        self.initial_scale = scale
         self.momentum = momentum
         self.eps = eps
+        self.upstream_parameter_names: tuple[str, ...] = ()
         if mode == 'centered':
+            if num_neurons > 1:
+                self.log_gain = nn.Parameter(torch.zeros(()))
+                self.upstream_parameter_names = ('log_gain',)
             self.register_buffer('running_mean', torch.zeros(num_neurons))
             self.register_buffer('running_var', torch.ones(num_neurons))
             self.register_buffer('num_batches_tracked', torch.tensor(0, dtype=torch.long))
@@ -97,7 +119,8 @@ class Pulse(nn.Module):
         if self.mode == 'mean':
             return pulse
         mean, variance = self._statistics(pulse.detach()) if self.training else (self.running_mean, self.running_var)
-        return (pulse - mean.to(dtype)) * torch.rsqrt(variance.to(dtype) + self.eps)
+        pulse = (pulse - mean.to(dtype)) * torch.rsqrt(variance.to(dtype) + self.eps)
+        return pulse * self.scale.to(dtype)
 
     def _statistics(self, pulse: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance for a training pass. They move with its batch, but once only: where activation
@@ -117,6 +140,19 @@ class Pulse(nn.Module):
             f'{len(self._passes)}, so its statistics are not known any more: leave the neck out of '
             "activation_checkpointing, or set pulse='mean'"
         )
+
+    @property
+    def scale(self) -> Tensor:
+        """Factor of the centred pulses, a positive scalar."""
+        if not self.upstream_parameter_names:
+            return torch.tensor(self.initial_scale)
+        return self.initial_scale * self.log_gain.exp()
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, *args: Any) -> None:
+        """Load; weights from before there was a factor were trained with a factor of 1."""
+        if self.upstream_parameter_names and local_metadata.get('version', 1) < 2:
+            state_dict.setdefault(f'{prefix}log_gain', -torch.tensor(self.initial_scale).log())
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     @torch.no_grad()
     def _track(self, pulse: Tensor) -> None:

@@ -27,11 +27,11 @@ def test_every_form_is_the_layer(operators, literal_pulse):
     ours.load_state_dict(_layer()[0].state_dict())  # pulse statistics as before the first pass
     out, found = _gradients(reference, x, parameters)
     torch.testing.assert_close(out, expected)
-    scores = {id(neuron.score) for neuron in ours.neurons}
+    deciding = {id(p) for p in [*(neuron.score for neuron in ours.neurons), *ours.pulse.parameters()]}
     for parameter, a, b in zip([x, *parameters], found, gradients):
         a, b = (torch.zeros_like(parameter) if g is None else g for g in (a, b))
         # The winner alone does not tell the router what the others would have done.
-        if operators is winner_only and (id(parameter) in scores or parameter is x):
+        if operators is winner_only and (id(parameter) in deciding or parameter is x):
             assert not torch.allclose(a, b)
         else:
             torch.testing.assert_close(a, b)
@@ -40,6 +40,7 @@ def test_every_form_is_the_layer(operators, literal_pulse):
 
 def test_the_literal_pulse_is_the_sum():
     ours, x = _layer()
+    x = 10 * x
     ours.pulse.mode = 'sum'
     expected = ours.pulse(x, ours.scoring_matrix())
     seen = []

@@ -22,7 +22,7 @@ def without_noise() -> None:
     def choose(pulse, temperature=1.0):
         return straight_through(F.one_hot(pulse.argmax(1), pulse.shape[1]), (pulse / temperature).softmax(1))
 
-    def gate(g, soft_prob=0.0):
+    def gate(g, soft_prob=0.0, noise=1.0):
         return straight_through(g > 0, (1.2 * torch.sigmoid(g) - 0.1).clamp(0, 1))
 
     layer.straight_through_gumbel, layer.sample_gates = choose, gate

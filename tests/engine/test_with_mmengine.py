@@ -397,7 +397,7 @@ def test_ema_follows_u_and_d(tmp_path):
     ema = next(hook for hook in runner.hooks if hasattr(hook, 'ema_model')).ema_model.module
     live = dict(runner.model.named_parameters())
     for name in ('neck.layers.0.neurons.0.score', 'backbone.conv.weight'):
-        assert 0 < (dict(ema.named_parameters())[name] - live[name]).abs().max() < 0.5
+        assert 0 < (dict(ema.named_parameters())[name] - live[name]).abs().max() < 2
 
 
 def test_wrapper_is_mmengine_s_kind():

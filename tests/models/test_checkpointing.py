@@ -12,7 +12,7 @@ from mmdsts.models import DSTSNeck
 
 def _neck(**kwargs):
     torch.manual_seed(0)
-    neck = DSTSNeck(8, num_layers=2, num_neurons=4, hidden_channels=6, zero_init=False, **kwargs)
+    neck = DSTSNeck(8, num_layers=2, num_neurons=8, hidden_channels=6, zero_init=False, **kwargs)
     for _ in range(3):
         neck(_features(10))
     return neck

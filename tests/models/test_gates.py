@@ -11,6 +11,12 @@ def test_sampled_gates_are_binary_with_the_probability_of_the_noise():
     torch.testing.assert_close(gates.mean(), torch.special.ndtr(torch.tensor(0.5)), atol=0.01, rtol=0)
 
 
+def test_noise_has_its_standard_deviation():
+    torch.manual_seed(0)
+    gates = sample_gates(torch.full((40000,), 0.1), noise=0.2)
+    torch.testing.assert_close(gates.mean(), torch.special.ndtr(torch.tensor(0.5)), atol=0.01, rtol=0)
+
+
 def test_gradient_is_that_of_the_saturating_sigmoid():
     gate = torch.linspace(-4, 4, 41, dtype=torch.float64, requires_grad=True)
     torch.manual_seed(1)

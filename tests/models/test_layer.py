@@ -35,7 +35,7 @@ def test_training_equals_the_literal_layer_with_the_same_draws():
     torch.manual_seed(7)
     pulse = literal_pulse(x, reference.neurons)
     choice = straight_through_gumbel(pulse, 40.0)
-    gates = sample_gates(torch.stack([neuron.gate for neuron in reference.neurons]))
+    gates = sample_gates(torch.stack([neuron.gate for neuron in reference.neurons]), noise=reference.gate_noise)
     expected = literal_layer(reference, x, choice, gates)
     torch.testing.assert_close(out, expected)
     assert torch.equal(routing.index, choice.argmax(1)) and len(routing.index.unique()) > 1
@@ -90,7 +90,7 @@ def test_one_neuron_is_a_static_layer():
     out, routing = layer(x)
     torch.manual_seed(3)
     choice = straight_through_gumbel(routing.pulse, 1.0)
-    gates = sample_gates(layer.neurons[0].gate[None])
+    gates = sample_gates(layer.neurons[0].gate[None], noise=layer.gate_noise)
     torch.testing.assert_close(out, literal_layer(layer, x, choice, gates))
     out.square().sum().backward()
     # DistributedDataParallel waits for all of them.

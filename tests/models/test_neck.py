@@ -118,6 +118,8 @@ def test_wrong_input_is_explained():
         (dict(temperature=0), 'temperature must be positive, got 0'),
         (dict(soft_prob=1.5), 'soft_prob must be a probability, got 1.5'),
         (dict(balance_weight=-1), 'balance_weight must not be negative, got -1'),
+        (dict(gate_noise=-1), 'gate_noise must not be negative, got -1'),
+        (dict(pulse_scale=0), 'pulse_scale must be positive, got 0'),
         (dict(pulse='max'), 'pulse must be one of'),
     ],
 )

@@ -53,7 +53,7 @@ def test_agreement_is_that_of_the_gumbel_noise():
 @pytest.mark.parametrize('soft_prob', [0.0, 1.0])
 def test_flipped_gates_are_counted_where_soft_values_pass_too(soft_prob):
     torch.manual_seed(0)
-    layer = DSTSLayer(400, 1, soft_prob=soft_prob).train()
+    layer = DSTSLayer(400, 1, soft_prob=soft_prob, gate_noise=1.0).train()
     with torch.no_grad():
         layer.neurons[0].gate.fill_(1.0)
     _, routing = layer(torch.randn(2, 400, 1, 1, 1))

@@ -119,8 +119,39 @@ def test_centered_pulse_tracks_statistics_in_training_only():
     pulse.eval()
     before = {key: value.clone() for key, value in pulse.state_dict().items()}
     out = pulse(batches[2], kernels)
-    torch.testing.assert_close(out, (raw[2] - both.mean(0)) / both.var(0, unbiased=False).sqrt())
+    torch.testing.assert_close(out, 2 * (raw[2] - both.mean(0)) / both.var(0, unbiased=False).sqrt())
     assert all(torch.equal(value, before[key]) for key, value in pulse.state_dict().items())
+
+
+def test_centered_pulse_has_a_learned_scale():
+    torch.manual_seed(0)
+    pulse, x, kernels = Pulse(3, 'centered', scale=1.5), torch.randn(50, 4, 1, 1, 1), torch.randn(3, 4)
+    out = pulse(x, kernels)
+    torch.testing.assert_close(out.std(dim=0, unbiased=False), torch.full((3,), 1.5))
+    out.square().mean().backward()
+    # d mean((s e^g z)^2) / dg = 2 mean((s e^g z)^2)
+    torch.testing.assert_close(pulse.log_gain.grad, 2 * out.detach().square().mean())
+    with torch.no_grad():
+        pulse.log_gain.fill_(2.0)
+    torch.testing.assert_close(pulse.scale, torch.tensor(1.5) * torch.e**2)
+    assert pulse.upstream_parameter_names == ('log_gain',)
+
+
+@pytest.mark.parametrize('mode, num_neurons', [('sum', 3), ('mean', 3), ('centered', 1)])
+def test_no_scale_is_learned_where_kernels_have_one_or_nothing_is_chosen(mode, num_neurons):
+    pulse = Pulse(num_neurons, mode)
+    assert not list(pulse.parameters()) and pulse.upstream_parameter_names == ()
+
+
+def test_weights_from_before_the_learned_scale_keep_their_pulses():
+    layer, x = DSTSLayer(4, 3).eval(), torch.randn(5, 4, 2, 3, 3)
+    old = layer.state_dict()
+    del old['pulse.log_gain']
+    old._metadata['pulse']['version'] = 1
+    other = DSTSLayer(4, 3).eval()
+    other.load_state_dict(old)
+    torch.testing.assert_close(other.pulse.scale, torch.tensor(1.0))
+    torch.testing.assert_close(2 * other(x)[1].pulse, layer(x)[1].pulse)
 
 
 def test_choice_is_exactly_one_hot_and_follows_the_gumbel_distribution():

@@ -10,7 +10,7 @@ from mmengine.runner.activation_checkpointing import turn_on_activation_checkpoi
 
 import mmdsts  # noqa: F401
 from mmdsts.compat import end_process_group
-from mmdsts.models import DSTSNeck
+from mmdsts.models import DSTSLayer, DSTSNeck, SpecializedNeuron
 
 OPTIMIZERS = {
     'sgd': lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9, weight_decay=0.1),
@@ -220,3 +220,30 @@ def test_neurons_that_rest_in_every_process_are_bit_identical(tmp_path):
         for left, held in (found['kept'], found['static']):
             assert left == held
         assert 'Leave the neck out of activation_checkpointing' in found['refused']
+
+
+@pytest.mark.new_neurons
+def test_neurons_start_alike_and_become_different_by_what_they_learn_from():
+    torch.manual_seed(0)
+    layer = DSTSLayer(6, 3)
+    first = layer.neurons[0]
+    for neuron in layer.neurons[1:]:
+        for name in ('spatial', 'temporal', 'gate'):
+            assert torch.equal(getattr(neuron, name), getattr(first, name))
+        assert not torch.equal(neuron.score, first.score)
+    x = torch.randn(24, 6, 2, 3, 3)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    out, routing = layer(x)
+    assert len(routing.index.unique()) > 1
+    (out * torch.randn_like(out)).sum().backward()
+    # The choice makes no difference yet: the straight-through gradient of all pulses is zero.
+    assert all(neuron.score.grad.abs().max() < 1e-5 for neuron in layer.neurons)
+    optimizer.step()
+    used = routing.index.unique().tolist()
+    assert not torch.equal(layer.neurons[used[0]].spatial, layer.neurons[used[1]].spatial)
+
+
+def test_outputs_of_a_scoring_kernel_start_alike():
+    kernel = SpecializedNeuron(64).score
+    assert torch.equal(kernel, kernel[:1].expand_as(kernel))
+    assert abs(kernel[0].std().item() - 1 / 8) < 0.03

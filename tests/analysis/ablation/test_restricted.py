@@ -50,7 +50,8 @@ def test_what_is_left_out_is_neither_trained_nor_counted(x, kind, operators):
     neck = kind(in_channels=C, num_layers=2, num_neurons=N, zero_init=False).double()
     trained = sum(p.numel() for p in neck.parameters() if p.requires_grad)
     norms = 2 * C * (2 if operators == 12 else 1)
-    assert trained == 2 * (N * (C * C * (1 + operators)) + norms + C * C + C)
+    scale_of_pulses = 1
+    assert trained == 2 * (N * (C * C * (1 + operators)) + norms + C * C + C + scale_of_pulses)
     out, log = neck(x)
     out.sum().backward()
     for name, parameter in neck.named_parameters():
