@@ -123,7 +123,9 @@ def _how_to_get(path: str, cfg: Config, name: str) -> str:
     parts = Path(path).parts
     toygym = [i for i, part in enumerate(parts) if 'toygym' in part]
     if toygym:
-        tool = Path(sys.argv[0]).parent / 'data' / 'make_toygym.py'
+        # Beside the tool that runs, or beside the folder that it is in.
+        tools = [folder / 'data' / 'make_toygym.py' for folder in Path(sys.argv[0]).parents]
+        tool = next((path for path in tools if path.is_file()), 'tools/data/make_toygym.py')
         return f'Make it with: python {tool} --out {Path(*parts[:toygym[0] + 1])}'
     root = cfg.get('data_root')
     option = 'data_root=FOLDER' if isinstance(root, str) and path.startswith(root) else f'{name}=PATH'

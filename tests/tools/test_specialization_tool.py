@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmaction.registry import MODELS
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 from .tiny_run import write
 
@@ -20,10 +21,15 @@ TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'analysis' / 'specializat
 def made(tmp_path_factory):
     """Config and checkpoint of a model that was not trained."""
     config = write(tmp_path_factory.mktemp('tiny') / 'run')
+    return config, save_model(config, config.parent / 'model.pth')
+
+
+def save_model(config, checkpoint):
     torch.manual_seed(0)
-    checkpoint = config.parent / 'model.pth'
-    torch.save(dict(state_dict=MODELS.build(Config.fromfile(str(config)).model).state_dict()), checkpoint)
-    return config, checkpoint
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        model = MODELS.build(Config.fromfile(str(config)).model)
+    torch.save(dict(state_dict=model.state_dict()), checkpoint)
+    return checkpoint
 
 
 def run(monkeypatch, *args):
@@ -56,6 +62,10 @@ def test_page_of_a_checkpoint(monkeypatch, capfd, made, tmp_path):
     (['{config}', '{checkpoint}', '--cfg-options', 'model.neck.num_neurons=3'], 'does not fit the model'),
     (['{static}', '{static_checkpoint}'], 'num_neurons=1, a static layer'),
     (['{config}', '{checkpoint}', '--cfg-options', 'val_dataloader.dataset.ann_file=gone.txt'], 'gone.txt'),
+    (['{config}', '{checkpoint}', '--cfg-options', 'val_dataloader.dataset.data_root=some/toygym'],
+     f'{TOOL.parents[1]}/data/make_toygym.py --out some/toygym'),
+    (['{config}', '{checkpoint}', '--cfg-options', 'val_dataloader.dataset.type=NoDataset'], 'NoDataset is not in'),
+    (['{config}', '{checkpoint}', '--cfg-options', 'model.neck.num_neurons.x=1'], '--cfg-options'),
     (['{config}', '{checkpoint}', '--out', '{config}'], 'cannot be written'),
 ])
 def test_what_the_user_can_mend_is_said_plainly(monkeypatch, capfd, made, tmp_path, args, message):
@@ -64,8 +74,7 @@ def test_what_the_user_can_mend_is_said_plainly(monkeypatch, capfd, made, tmp_pa
     static = tmp_path / 'static.py'
     if '{static}' in args:
         static.write_text(config.read_text().replace('num_neurons=2', 'num_neurons=1'))
-        model = MODELS.build(Config.fromfile(str(static)).model)
-        torch.save(dict(state_dict=model.state_dict()), tmp_path / 'static.pth')
+        save_model(static, tmp_path / 'static.pth')
     values = dict(config=config, checkpoint=checkpoint, static=static, static_checkpoint=tmp_path / 'static.pth')
     assert run(monkeypatch, *[arg.format(**values) for arg in args]) == 2
     error = capfd.readouterr().err

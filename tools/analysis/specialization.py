@@ -22,6 +22,7 @@ from mmdsts.analysis.specialization.collect import find_neck
 from mmdsts.analysis.specialization.nuisance import nuisances_of
 from mmdsts.analysis.specialization.report import parts_of
 from mmdsts.analysis.specialization.study import Subject
+from mmdsts.errors import CONFIG_MISTAKES, one_line
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,8 +64,7 @@ def main() -> None:
     args = parse_args()
     cli.check_checkpoint(args.checkpoint, 'checkpoint')
     cfg = cli.load_config(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cli.merge_options(cfg, args.cfg_options)
     split = args.split or ('val' if cfg.get('val_dataloader') else 'test')
     loader = cfg.get(f'{split}_dataloader')
     if not loader:
@@ -78,8 +78,8 @@ def main() -> None:
         if args.max_clips is not None and args.max_clips < len(indices):
             indices = np.sort(np.random.default_rng(args.seed).choice(indices, args.max_clips, replace=False))
         nuisances = nuisances_of(dataset, indices)
-    except (FileNotFoundError, ValueError) as error:
-        raise cli.UsageError(f'{split}_dataloader: {error}') from error
+    except CONFIG_MISTAKES as error:
+        raise cli.UsageError(f'{split}_dataloader: {one_line(error)}') from error
     subject = Subject(
         class_names(model, args.label),
         dataset.metainfo.get('class_sets'),

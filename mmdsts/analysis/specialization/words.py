@@ -27,15 +27,16 @@ def verdict(layer: LayerStudy) -> str:
     """Whether the neurons of a layer are special, in one sentence."""
     lost = layer.replaced['random'].lost
     told = [row.about for row in layer.information if not row.nuisance and row.above_chance]
+    follows = 'set and the class within it' if told[:2] == ['set', 'class within its set'] else (told or [''])[0]
     if layer.use.max() > 0.95:
         return 'Collapsed: one neuron takes nearly all clips.'
     if not told:
         return 'The choice of neuron says nothing about the classes beyond chance.'
     if lost.low > 0:
-        return f'The choice follows the {told[0]}, and the neurons are special: others do worse.'
+        return f'The choice follows the {follows}, and the neurons are special: others do worse.'
     if lost.high < 0:
-        return f'The choice follows the {told[0]}, but other neurons would do better.'
-    return f'The choice follows the {told[0]}, but nothing shows that other neurons would do worse.'
+        return f'The choice follows the {follows}, but other neurons would do better.'
+    return f'The choice follows the {follows}, but nothing shows that other neurons would do worse.'
 
 
 def overlap_words(study: Study) -> str:
