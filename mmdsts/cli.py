@@ -166,6 +166,8 @@ def finish(main: Callable[[], None]) -> None:
         if os.environ.get('MMDSTS_TRACEBACK') == '1':
             raise
         print(f'{name}: error: {one_line(error) if isinstance(error, ClipError) else error}', file=sys.stderr)
+        # As after a traceback: compat.end_process_group does not wait for processes that may be gone.
+        sys.last_type = type(error)
         sys.exit(2)
     except KeyboardInterrupt:
         print(f'\n{name}: interrupted', file=sys.stderr)

@@ -103,11 +103,7 @@ def parse_args() -> argparse.Namespace:
 def read_config(args: argparse.Namespace) -> Config:
     """The config with the options of the command line, and a neck."""
     cfg = cli.load_config(args.config)
-    if args.cfg_options:
-        try:
-            cfg.merge_from_dict(args.cfg_options)
-        except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise cli.UsageError(f'--cfg-options {args.cfg_options}: {error}') from error
+    cli.merge_options(cfg, args.cfg_options)
     if args.neck:
         cfg.model.neck = {'type': 'DSTSNeck', **(cfg.model.get('neck') or {}), **args.neck}
     return cfg

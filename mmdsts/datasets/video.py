@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from pathlib import Path
 
 import cv2
@@ -10,6 +12,7 @@ import cv2
 from mmdsts.errors import ClipError
 
 _CODECS = dict(AV01='AV1', av01='AV1')  # what OpenCV calls them: how they are known
+_DECORD_PLACE = re.compile(r'\[\d\d:\d\d:\d\d\] \S+:\d+: ')  # time and line of its source, before each message
 _CHUNK = 32  # frames in memory at a time
 
 
@@ -50,7 +53,8 @@ def check_every_frame(path: str) -> None:
 
 def describe_error(path: str, error: Exception) -> str:
     """In one line: why a pipeline failed on a file."""
-    text = f'{type(error).__name__}: {" ".join(str(error).split())}'
+    text = _DECORD_PLACE.sub('', ' '.join(str(error).split()))
+    text = f'{type(error).__name__}: {text}'
     reason = explain(path)
     return f'{reason} ({text})' if reason else text
 
@@ -71,12 +75,12 @@ def explain(path: str) -> str | None:
         codec = (code & 0xFFFFFFFF).to_bytes(4, 'little').decode('latin-1').strip('\0 ') or 'unknown'
         return (
             f'its codec, {_CODECS.get(codec, codec)}, cannot be decoded here; '
-            f'convert it with: ffmpeg -i {path} -c:v libx264 -crf 18 OUT.mp4'
+            f'convert it with: ffmpeg -i {shlex.quote(path)} -c:v libx264 -crf 18 OUT.mp4'
         )
     if frames < 1:
         return (
             'it does not say how long it is, as the recording of a browser; '
-            f'write it anew with: ffmpeg -i {path} -c copy OUT{Path(path).suffix}'
+            f'write it anew with: ffmpeg -i {shlex.quote(path)} -c copy OUT{Path(path).suffix}'
         )
     return None
 

@@ -65,7 +65,7 @@ class UDLEpochBasedTrainLoop(_UDLTrainLoop, EpochBasedTrainLoop):
             give it data of its own (``dataset.indices``, another list). Defaults to None: the next batch of
             the training loader, for the last batch the first of the epoch, so that no video is decoded for
             it. The two are disjoint but for samples that ``DefaultSampler`` repeats at the end of an epoch that
-            processes cannot share evenly.
+            processes cannot share evenly, and those that a data set repeats (``ClassBalancedDataset``).
         **kwargs: ``max_epochs``, ``val_begin``, ``val_interval``, ``dynamic_intervals`` of MMEngine's loop.
 
     Raises:

@@ -84,3 +84,13 @@ def test_prefix():
         == {'val/top1', 'val/mean1', 'val/num_classes'}
 
 
+
+
+def test_names_of_mmaction2_1_0():
+    metric = ClassAccuracyMetric()
+    scores = torch.tensor([.1, .9])
+    metric.process(None, [dict(pred_scores=dict(item=scores), gt_labels=dict(item=torch.tensor([label])))
+                          for label in (0, 1)])
+    assert metric.evaluate(2) == {'acc/top1': .5, 'acc/top5': 1., 'acc/mean1': .5, 'acc/num_classes': 2}
+    with pytest.raises(ValueError, match=r"several modalities, \['pose', 'rgb'\]; use AccMetric"):
+        metric.process(None, [dict(pred_score=dict(rgb=scores, pose=scores), gt_label=torch.tensor([0]))])

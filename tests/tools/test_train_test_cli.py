@@ -14,8 +14,12 @@ import mmaction
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
+
+from mmdsts import cli
+from mmdsts.start import explained_start
 
 from .tiny_run import write
 
@@ -32,6 +36,7 @@ def run(monkeypatch, tool, *args):
     """Run a tool in this process; returns its exit status."""
     monkeypatch.setattr(sys, 'argv', [str(tool), *map(str, args)])
     monkeypatch.setenv('LOCAL_RANK', '0')
+    monkeypatch.setattr(sys, 'last_type', None, raising=False)  # is set by an error, and restored
     for kind in (MMLogger, MessageHub, Visualizer):  # runs started in the same second would share them
         kind._instance_dict.clear()
     try:
@@ -240,13 +245,17 @@ def test_a_broken_clip_is_named_when_training_meets_it(monkeypatch, capfd, confi
     assert 'Traceback' not in error
 
 
+def test_errors_of_a_data_set_are_said_plainly_in_a_test(monkeypatch, capfd, config, trained, tmp_path):
+    assert run(monkeypatch, TOOLS / TEST, config, trained / 'epoch_2.pth', '--work-dir', tmp_path, '--cfg-options',
+               'test_dataloader.dataset.type=FineGymDataset') == 2
+    error = capfd.readouterr().err
+    assert "list.txt, line 1: found '0.mp4 0', expected VIDEO_E_START_END" in error
+    assert 'Traceback' not in error
+    assert sys.last_type is cli.UsageError  # so that the end of a process group is not waited for
+
+
 def test_what_is_no_mistake_of_the_config_keeps_its_traceback(monkeypatch, config, tmp_path):
     """Nor is anything that comes after the first step."""
-    from mmengine.hooks import Hook
-
-    from mmdsts import cli
-    from mmdsts.start import explained_start
-
     cfg = Config.fromfile(config)
     cfg.work_dir = str(tmp_path)
 
