@@ -89,7 +89,8 @@ def parse_args() -> argparse.Namespace:
     frozen.add_argument('--lr', type=float, default=OPTIMIZER['lr'],
                         help="AdamW's, falling to zero along half a cosine (default: %(default)s)")
     frozen.add_argument('--augmented-passes', type=int, default=0, metavar='K', help='features of K passes through the '
-                        'training pipeline, with its noise, instead of one through that of the test')
+                        'training pipeline, with its noise, instead of one through that of the test; an epoch is K '
+                        'times as long')
     frozen.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
                         help='(default: %(default)s)')
     args = parser.parse_args()

@@ -85,6 +85,9 @@ def run_config(cfg: Config, variant: Variant, checkpoint: str | None, scores: st
     if not variant.udl:
         cfg.train_cfg.pop('heldout_dataloader', None)
         cfg.param_scheduler = _plain_schedulers(cfg.get('param_scheduler'))
+    # In the process that trains, augmentation would draw from the same generator as the noise of routing and gates, and
+    # the frames of a batch would depend on the variant.
+    cfg.train_dataloader.num_workers = max(1, cfg.train_dataloader.get('num_workers', 0))
     imports = cfg.setdefault('custom_imports', dict(imports=[], allow_failed_imports=False))
     imports['imports'] = list(dict.fromkeys([*imports['imports'], 'mmdsts', 'mmdsts.analysis.ablation']))
     cfg.load_from, cfg.resume = checkpoint, False

@@ -88,9 +88,12 @@ def feature_file(
         model = {name: value for name, value in cfg.model.to_dict().items() if name not in ('neck', 'cls_head')}
         key = fingerprint(model, describe_data(dataset_cfg, dataset), augmented_passes, seed, weights)
         folder = Path(cache_dir) / f'{split}-{key[:16]}'
+        samples = _Samples(dataset, max(augmented_passes, 1), seed)
         if not (folder / 'features.pt').is_file():
             model = recognizer_with_receiver(cfg, weights, checkpoint).to(device)
-            _extract(model, _Samples(dataset, max(augmented_passes, 1), seed), cfg, folder, on_progress)
+            _extract(model, samples, cfg, folder, on_progress)
+        elif on_progress is not None:
+            on_progress(len(samples), len(samples))
     return folder / 'features.pt'
 
 

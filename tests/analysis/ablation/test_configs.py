@@ -59,6 +59,13 @@ def test_plain_variants_of_a_udl_config_lose_what_only_udl_has(cfg):
     assert len(udl.param_scheduler) == 2
 
 
+def test_frames_of_a_batch_do_not_depend_on_the_variant(cfg):
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    assert made(cfg, 'dsts').train_dataloader.num_workers == 1
+    cfg.train_dataloader.num_workers = 4
+    assert made(cfg, 'dsts').train_dataloader.num_workers == 4
+
+
 def test_options_of_udl_are_those_of_the_config():
     wrapper = dict(type='UDLOptimWrapper', udl=dict(direct_term=True), amp=dict(dtype='bfloat16'), clip_grad=dict(x=1),
                    constructor='UDLOptimWrapperConstructor', base_constructor='Other')
