@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, Iterator
 
 from mmengine.config import Config
 
-from mmdsts.cli import UsageError
+from mmdsts.errors import CONFIG_MISTAKES, UsageError, one_line
 
 from .variants import Variant
 
@@ -28,6 +29,15 @@ def neck_of(cfg: Config) -> dict:
         raise UsageError(f"config {cfg.filename}: model.neck is {kind and repr(kind)}, expected a 'DSTSNeck', whose "
                          'variants are compared; add one with --neck KEY=VALUE ...')
     return dict(plain(neck), type='DSTSNeck')
+
+
+@contextmanager
+def mistakes_named(cfg: Config) -> Iterator[None]:
+    """UsageError, with the name of the config, for what a part of it raises that cannot be built."""
+    try:
+        yield
+    except CONFIG_MISTAKES as error:
+        raise UsageError(f'config {cfg.filename}: {one_line(error)}') from error
 
 
 def plain(config: Any) -> Any:

@@ -17,7 +17,7 @@ from typing import Any, Callable, Iterator, NamedTuple, Sequence
 import torch
 
 import mmdsts
-from mmdsts.cli import UsageError
+from mmdsts.errors import UsageError, one_line
 
 from .store import Clips, Run, RunStore
 
@@ -139,8 +139,7 @@ def code_digest() -> str:
 
 
 def _reason(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f'{type(error).__name__}: {text[0] if text else ""}' if not isinstance(error, RunError) else str(error)
+    return str(error) if isinstance(error, RunError) else one_line(error)
 
 
 @contextmanager

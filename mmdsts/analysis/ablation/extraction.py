@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import random
 from pathlib import Path
 from typing import Any, Callable, Iterator
@@ -19,9 +20,10 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from mmdsts.cli import UsageError
 from mmdsts.engine.random_state import preserve_random_state
+from mmdsts.errors import UsageError, one_line
 
+from .configs import mistakes_named, plain
 from .features import FeatureSet
 
 SPLITS = ('train', 'val', 'test')
@@ -83,7 +85,8 @@ def feature_file(
         raise ValueError(f'augmented_passes must not be negative, got {augmented_passes}')
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmaction'):
         dataset_cfg = _dataset_config(cfg, split, augmented_passes > 0)
-        dataset = DATASETS.build(dataset_cfg)
+        with mistakes_named(cfg):
+            dataset = DATASETS.build(dataset_cfg)
         weights = backbone_weights(checkpoint)
         model = {name: value for name, value in cfg.model.to_dict().items() if name not in ('neck', 'cls_head')}
         key = fingerprint(model, describe_data(dataset_cfg, dataset), augmented_passes, seed, weights)
@@ -183,16 +186,19 @@ def _unwrapped(dataset: Any) -> dict:
         dataset = dataset['dataset']
     if 'datasets' in dataset:
         raise UsageError(f"dataset {dataset['type']!r} joins several data sets; frozen features take one")
-    return Config(dict(dataset=dataset)).to_dict()['dataset']
+    return plain(dataset)
 
 
 def backbone_weights(checkpoint: str) -> dict[str, Tensor]:
     """Entries of the backbone in a checkpoint of a recognizer, by their names in the backbone.
 
     Raises:
-        UsageError: There are none.
+        UsageError: There are none, or the file is no checkpoint.
     """
-    content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
+    try:
+        content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
+    except (EOFError, OSError, RuntimeError, pickle.UnpicklingError) as error:
+        raise UsageError(f'checkpoint {checkpoint} cannot be read: {one_line(error)}') from error
     state = content.get('state_dict', content)
     weights = {name[len('backbone.'):]: value for name, value in state.items() if name.startswith('backbone.')}
     if not weights:
@@ -207,9 +213,10 @@ def recognizer_with_receiver(cfg: Config, weights: dict[str, Tensor], checkpoint
     Raises:
         UsageError: The weights are not those of this backbone.
     """
-    config = Config(dict(model=cfg.model)).to_dict()['model']
+    config = plain(cfg.model)
     neck = config.pop('neck', None) or {}
-    model = MODELS.build(config)
+    with mistakes_named(cfg):
+        model = MODELS.build(config)
     model.neck = _Receiver(neck.get('in_index', -1))
     try:
         model.backbone.load_state_dict(weights)

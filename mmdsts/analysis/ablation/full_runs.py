@@ -19,7 +19,7 @@ from mmaction.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from .configs import plain, run_config
+from .configs import mistakes_named, plain, run_config
 from .experiment import Job, RunError, code_digest
 from .extraction import describe_data, fingerprint
 from .store import Clips, Run, judge, slug
@@ -57,7 +57,8 @@ def describe_experiment_data(cfg: Config) -> Data:
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmaction'):
         for loader in (cfg.train_dataloader, cfg.test_dataloader):
             dataset_cfg = plain(loader['dataset'])
-            dataset = DATASETS.build(dataset_cfg)
+            with mistakes_named(cfg):
+                dataset = DATASETS.build(dataset_cfg)
             described.append(describe_data(dataset_cfg, dataset))
             sets = dataset.metainfo.get('class_sets')
     return Data(fingerprint(described), sets)

@@ -9,7 +9,7 @@ from typing import Any, Callable, NamedTuple
 from mmaction.registry import MODELS
 from mmengine.registry import DefaultScope
 
-from mmdsts.cli import UsageError
+from mmdsts.errors import CONFIG_MISTAKES, UsageError, one_line
 from mmdsts.models import DSTSNeck
 from mmdsts.models.routing import PULSES
 
@@ -146,8 +146,8 @@ def check_variant(variant: Variant) -> None:
     """UsageError if the neck of a variant cannot be built."""
     try:
         count_parameters(variant.neck)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f'variant {variant.name}: {error}') from error
+    except CONFIG_MISTAKES as error:
+        raise UsageError(f'variant {variant.name}: {one_line(error)}') from error
 
 
 def count_parameters(neck: dict | None) -> int:

@@ -128,6 +128,9 @@ def test_a_checkpoint_of_another_backbone_is_refused(cfg, tiny, tmp_path):
     torch.save(dict(state_dict={'neck.x': torch.zeros(1)}), tmp_path / 'neck.pth')
     with pytest.raises(UsageError, match=r'neck\.pth has no entries backbone\.\*'):
         extract_features(cfg, str(tmp_path / 'neck.pth'), 'val', cache_dir=tmp_path)
+    (tmp_path / 'text.pth').write_text('no checkpoint')
+    with pytest.raises(UsageError, match=r'text\.pth cannot be read: '):
+        extract_features(cfg, str(tmp_path / 'text.pth'), 'val', cache_dir=tmp_path)
     with pytest.raises(ValueError, match=r"split must be one of .* got 'valid'"):
         extract_features(cfg, tiny[1], 'valid', cache_dir=tmp_path)
     cfg.test_dataloader = None
