@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Iterator
 
@@ -27,6 +28,7 @@ from mmdsts.analysis.ablation.full_runs import FullRuns, describe_experiment_dat
 from mmdsts.analysis.ablation.report import make_report, markdown, write_report
 from mmdsts.analysis.ablation.store import Run, RunStore
 from mmdsts.analysis.ablation.variants import GROUPS, NAMES, Variant, check_variant, find_variant, find_variants
+from mmdsts.analysis.control import ControlSpec, control_config, control_files
 
 TOOLS = Path(__file__).resolve().parent
 
@@ -48,6 +50,9 @@ examples:
   python tools/ablate.py configs/dsts_toygym.py --checkpoint backbone.pth --frozen --seeds 10 --jobs 2
   # The whole model, against two baselines:
   python tools/ablate.py configs/dsts_toygym.py --checkpoint backbone.pth --seeds 5 --baseline static parameter_twin
+  # What DSTS gains where the premise of the paper holds, on features made for it:
+  python tools/ablate.py --control --variants main two_operators
+  python tools/ablate.py --control groups=12 channels=32 noise=0.7 --seeds 3
   # Which pulse, and how many neurons:
   python tools/ablate.py configs/dsts_toygym.py --frozen --variants dsts pulses N=2 N=4 N=12 --baseline dsts"""
 
@@ -64,7 +69,10 @@ def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=DESCRIPTION, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', metavar='CONFIG', help='config of a recognizer with a DSTSNeck')
+    parser.add_argument('config', metavar='CONFIG', nargs='?', help='config of a recognizer with a DSTSNeck')
+    parser.add_argument('--control', nargs='*', action=cli.CfgOptions, metavar='KEY=VALUE', help='in the place of '
+                        "CONFIG: features made to the paper's premise, on which specialization must show; with "
+                        f'{", ".join(f.name for f in fields(ControlSpec))} and train, test (samples) to change them')
     parser.add_argument('--checkpoint', metavar='FILE', help='trained backbone that all variants start from; default: '
                         'one is trained by the config without a neck, once, in WORK_DIR/start')
     parser.add_argument('--frozen', action='store_true', help="train neck and head on the backbone's features, which "
@@ -94,6 +102,10 @@ def parse_args() -> argparse.Namespace:
     frozen.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
                         help='(default: %(default)s)')
     args = parser.parse_args()
+    if (args.config is None) == (args.control is None):
+        parser.error('expected one of CONFIG and --control')
+    if args.control is not None and (args.checkpoint or args.cfg_options or args.augmented_passes):
+        parser.error('--control takes no --checkpoint, --cfg-options or --augmented-passes: it has no backbone')
     if args.lr <= 0:
         parser.error(f'argument --lr: {args.lr} is not positive')
     if args.augmented_passes < 0:
@@ -108,6 +120,21 @@ def read_config(args: argparse.Namespace) -> Config:
     if args.neck:
         cfg.model.neck = {'type': 'DSTSNeck', **(cfg.model.get('neck') or {}), **args.neck}
     return cfg
+
+
+def read_control(options: dict) -> tuple[ControlSpec, dict[str, int]]:
+    """The control of the command line, and its numbers of samples."""
+    options = dict(options)
+    sizes = {name: options.pop(name) for name in ('train', 'test') if name in options}
+    try:
+        if 'size' in options:
+            options['size'] = tuple(options['size'])
+        spec = ControlSpec(**options)
+    except (TypeError, ValueError) as error:
+        raise cli.UsageError(f'--control: {error}') from error
+    if not all(isinstance(n, int) and n > 0 for n in sizes.values()):
+        raise cli.UsageError(f'--control: train and test must be numbers of samples, got {sizes}')
+    return spec, sizes
 
 
 def choose_variants(args: argparse.Namespace, neck: dict) -> list[Variant]:
@@ -153,9 +180,8 @@ def start_checkpoint(args: argparse.Namespace, cfg: Config, folder: Path, consol
     return checkpoint
 
 
-def frozen_jobs(args: argparse.Namespace, cfg: Config, variants: list[Variant], checkpoint: str,
-                console: Console) -> list[Job]:
-    """Runs on frozen features, which are extracted first."""
+def extracted(args: argparse.Namespace, cfg: Config, checkpoint: str, console: Console) -> list[Path]:
+    """Files of the backbone's features of the training and of the test clips."""
     files = []
     for split, passes in (('train', args.augmented_passes), ('test', 0)):
         with progress(console) as bars:
@@ -164,6 +190,12 @@ def frozen_jobs(args: argparse.Namespace, cfg: Config, variants: list[Variant], 
                 cfg, checkpoint, split, augmented_passes=passes, device=args.device,
                 on_progress=lambda done, total, bars=bars, bar=bar: bars.update(bar, completed=done, total=total),
             ))
+    return files
+
+
+def frozen_jobs(args: argparse.Namespace, cfg: Config, variants: list[Variant], files: list[Path],
+                console: Console) -> list[Job]:
+    """Runs on features in files."""
     head, own = frozen_head(cfg, files[1])
     if not own:
         console.print("the config's head takes no features of one stage (B, C, T, H, W): a linear layer on their mean "
@@ -221,19 +253,28 @@ def main() -> None:
     """Run the experiment that the command line describes."""
     args = parse_args()
     console = Console(highlight=False)
-    cfg = read_config(args)
+    spec, sizes = None, {}
+    if args.control is not None:
+        spec, sizes = read_control(args.control)
+        args.frozen = True
+        args.config = ' '.join(['--control', *(f'{key}={value}' for key, value in args.control.items())])
+        cfg = control_config(spec, args.neck)
+    else:
+        cfg = read_config(args)
     init_default_scope(cfg.get('default_scope') or 'mmaction')
     variants = choose_variants(args, neck_of(cfg))
     if args.checkpoint is not None:
         cli.check_checkpoint(args.checkpoint, '--checkpoint')
-    cli.check_data(cfg, ['train', 'test'])
-    name = f'ablate_{Path(args.config).stem}' + '_frozen' * args.frozen
+    if spec is None:
+        cli.check_data(cfg, ['train', 'test'])
+    name = 'control' if spec else f'ablate_{Path(args.config).stem}' + '_frozen' * args.frozen
     folder = Path(args.work_dir or Path('work_dirs') / name)
     with exclusive(folder):
         store = RunStore(folder)
-        checkpoint = start_checkpoint(args, cfg, folder, console)
+        checkpoint = 'none, made features' if spec else start_checkpoint(args, cfg, folder, console)
         if args.frozen:
-            jobs = frozen_jobs(args, cfg, variants, checkpoint, console)
+            files = control_files(spec, folder, **sizes) if spec else extracted(args, cfg, checkpoint, console)
+            jobs = frozen_jobs(args, cfg, variants, files, console)
         else:
             jobs = full_jobs(args, cfg, variants, checkpoint, folder)
         try:

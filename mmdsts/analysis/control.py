@@ -6,12 +6,15 @@ of all other groups carry random bits of the same size, so that only who knows t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from torch import Tensor
 
+from .ablation.extraction import fingerprint, save_features
 from .ablation.features import FeatureSet
 
 
@@ -76,6 +79,39 @@ def make_control(spec: ControlSpec, train: int = 3000, test: int = 3000) -> tupl
     directions = F.normalize(torch.randn(spec.groups, spec.bits, spec.channels, generator=generator), dim=2)
     patterns = _patterns(spec)
     return tuple(_draw(n, spec, means, directions, patterns, generator) for n in (train, test))
+
+
+def control_files(spec: ControlSpec, folder: Path, train: int = 3000, test: int = 3000) -> list[Path]:
+    """Write a control, for runs in processes of their own.
+
+    Args:
+        spec: What it looks like.
+        folder: The files are written into a folder in it that is named by what they hold; complete ones are kept.
+        train: Number of training samples. Defaults to 3000.
+        test: Number of test samples. Defaults to 3000.
+
+    Returns:
+        Files of the training and of the test set.
+    """
+    folder = folder / 'control' / fingerprint('control 1', asdict(spec), train, test)
+    files = [folder / 'train.pt', folder / 'test.pt']
+    if not all(file.is_file() for file in files):
+        folder.mkdir(parents=True, exist_ok=True)
+        for features, file in zip(make_control(spec, train, test), files):
+            save_features(features, file)
+    return files
+
+
+def control_config(spec: ControlSpec, neck: dict | None = None) -> Config:
+    """Config of a recognizer for a control: two layers, as many neurons as there are groups, and a linear head.
+
+    Args:
+        spec: What the control looks like.
+        neck: Arguments of the neck to change. Defaults to None.
+    """
+    dsts = dict(type='DSTSNeck', in_channels=spec.channels, num_layers=2, num_neurons=spec.groups)
+    head = dict(type='I3DHead', in_channels=spec.channels, num_classes=spec.num_classes, dropout_ratio=0.0)
+    return Config(dict(model=dict(neck={**dsts, **(neck or {})}, cls_head=head)))
 
 
 def _patterns(spec: ControlSpec) -> Tensor:

@@ -20,7 +20,9 @@ class UDLOptions:
         scope: ``'neck'``: the simulated step moves everything downstream but the backbone, whose features are
             constants in steps 1 and 2. ``'full'``: it moves everything downstream. Defaults to ``'neck'``.
         method: ``'exact'`` or ``'finite_difference'``, see :func:`upstream_gradient`. Defaults to ``'exact'``.
-        direct_term: See :func:`upstream_gradient`. Defaults to False.
+        direct_term: See :func:`upstream_gradient`. Defaults to True, which is where we depart from the notes: their form
+            (False) leaves upstream a second-order gradient alone, too small and noisy to learn to decide by, and
+            costs far more than it brings (docs/evidence.md).
         fd_epsilon: See :func:`upstream_gradient`. Defaults to 0.01.
         upstream_lr: Learning rate of the upstream groups. Defaults to None, that of the group each came from.
             Schedulers that set a rate rather than scale it (``OneCycleLR``) overrule it: see ``GroupScheduler``.
@@ -42,7 +44,7 @@ class UDLOptions:
     inner_lr: float | None = None
     scope: str = 'neck'
     method: str = 'exact'
-    direct_term: bool = False
+    direct_term: bool = True
     fd_epsilon: float = 0.01
     upstream_lr: float | None = None
     upstream_weight_decay: float | None = None

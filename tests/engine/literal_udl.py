@@ -18,7 +18,7 @@ class LiteralUDL:
     """
 
     def __init__(self, model, batch, heldout, lr, inner_lr, upstream_lr=None, scope='neck',
-                 direct_term=False):
+                 direct_term=True):
         model = copy.deepcopy(model)
         start = torch.get_rng_state()
         parameters = {n: p.detach().clone().requires_grad_() for n, p in model.named_parameters()

@@ -230,7 +230,8 @@ class TestPlantedErrors:
 
     def error(self, **udl):
         model = build_recognizer()
-        return reference_error(model, build_wrapper(model, udl=udl), scope=udl.get('scope', 'neck'))
+        return reference_error(model, build_wrapper(model, udl=udl), scope=udl.get('scope', 'neck'),
+                               direct_term=udl.get('direct_term', True))
 
     def plant_meta(self, monkeypatch, change):
         """Replace what the meta step computes."""
@@ -265,8 +266,9 @@ class TestPlantedErrors:
     def test_gradient_through_u_hat(self, monkeypatch):
         def through(original, *args, **kwargs):
             return original(*args, **dict(kwargs, direct_term=True))
+        assert self.error(direct_term=False) < 1e-13
         self.plant_meta(monkeypatch, through)
-        assert self.error() > 1e-4
+        assert self.error(direct_term=False) > 1e-4
 
     def test_same_batch_twice(self, monkeypatch):
         original = optim_wrapper.UDLOptimWrapper._move_upstream

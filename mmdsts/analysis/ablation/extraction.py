@@ -45,6 +45,11 @@ def load_features(path: str | os.PathLike) -> FeatureSet:
     return FeatureSet(**torch.load(path, weights_only=True))
 
 
+def save_features(features: FeatureSet, path: str | os.PathLike) -> None:
+    """Write a file that :func:`load_features` reads."""
+    _save(features._asdict(), Path(path))
+
+
 def feature_file(
     cfg: Config,
     checkpoint: str,
