@@ -20,7 +20,7 @@ class UDLOptions:
         scope: ``'neck'``: the simulated step moves everything downstream but the backbone, whose features are
             constants in steps 1 and 2. ``'full'``: it moves everything downstream. Defaults to ``'neck'``.
         method: ``'exact'`` or ``'finite_difference'``, see :func:`upstream_gradient`. Defaults to ``'exact'``.
-        direct_term: See :func:`upstream_gradient`. Defaults to True, which is where we depart from the notes: their form
+        direct_term: See :func:`upstream_gradient`. Defaults to True, where we depart from the notes: their form
             (False) leaves upstream a second-order gradient alone, too small and noisy to learn to decide by, and
             costs far more than it brings (docs/evidence.md).
         fd_epsilon: See :func:`upstream_gradient`. Defaults to 0.01.
