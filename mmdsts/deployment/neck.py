@@ -7,7 +7,8 @@ from typing import Any, Sequence
 from mmaction.registry import MODELS
 from torch import Tensor, nn
 
-from mmdsts.models.neck import DSTSNeck, Features
+from mmdsts.models.feature import Features, feature_of
+from mmdsts.models.neck import DSTSNeck
 from mmdsts.models.record import RoutingRecord
 
 from .layer import DeployedLayer
@@ -96,12 +97,9 @@ class DeployedDSTSNeck(nn.Module, RoutingRecord):
             The output, of the shape of the feature (or all stages with it in place), and an empty dict.
 
         Raises:
-            ValueError: If the feature does not have the shape ``(B, in_channels, T, H, W)``.
+            TypeError, ValueError: See :func:`~mmdsts.models.feature.feature_of`.
         """
-        feature = x if isinstance(x, Tensor) else x[self.in_index]
-        if feature.dim() != 5 or feature.shape[1] != self.in_channels:
-            raise ValueError(f'expected a feature of shape (B, {self.in_channels}, T, H, W), got '
-                             f'{tuple(feature.shape)}')
+        feature = feature_of(x, self.in_index, self.in_channels)
         # Not len(): it would make the batch size of an exported graph a constant.
         if feature.shape[0] == 0:
             return x if self.keep_stages else feature, {}

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence, Union
+from typing import Any
 
 import torch
 from mmaction.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .feature import Features, feature_of
 from .layer import DSTSLayer
 from .recomputation import is_repetition
 from .record import RoutingRecord
 from .routing import Routing, load_balance_loss
-
-Features = Union[Tensor, Sequence[Tensor]]
 
 
 @MODELS.register_module()
@@ -61,8 +60,8 @@ class DSTSNeck(BaseModule, RoutingRecord):
         last_active: See :class:`~mmdsts.models.record.RoutingRecord`.
 
     Raises:
-        ValueError: If a number is out of range, ``pulse`` is unknown, or the feature does not have
-            ``in_channels`` channels.
+        ValueError: If a number is out of range or ``pulse`` is unknown; for features see
+            :func:`~mmdsts.models.feature.feature_of`.
         TypeError: If the feature is no 5-D tensor.
 
     Examples:
@@ -162,7 +161,7 @@ class DSTSNeck(BaseModule, RoutingRecord):
             and ``share/l{j}_n{i}`` of its neuron ``i`` (logged, not summed), and ``loss_balance`` where it is
             asked for; in evaluation nothing.
         """
-        feature = self._check(x if isinstance(x, Tensor) else x[self.in_index])
+        feature = feature_of(x, self.in_index, self.in_channels)
         if len(feature) == 0:
             return x if self.keep_stages else feature, {}
         hidden = self.reduce(feature)
@@ -181,20 +180,6 @@ class DSTSNeck(BaseModule, RoutingRecord):
             stages[self.in_index] = out
             return tuple(stages), loss_aux
         return out, loss_aux
-
-    def _check(self, feature: Tensor) -> Tensor:
-        shape = tuple(feature.shape)
-        if feature.dim() != 5:
-            raise TypeError(
-                f'DSTSNeck takes features of shape (B, C, T, H, W), got {shape}. With a 2D backbone use model '
-                "type 'DSTSRecognizer2D': MMAction2's Recognizer2D takes the batch of one feature map for stages."
-            )
-        if feature.shape[1] != self.in_channels:
-            raise ValueError(
-                f'DSTSNeck was built with in_channels={self.in_channels}, but the feature has {shape[1]} channels '
-                f'(shape {shape}); set in_channels to the width of the backbone, or in_index to another stage'
-            )
-        return feature
 
     def _losses(self, routings: list[Routing]) -> dict[str, Tensor]:
         loss_aux = _on_host([layer.report(routing) for layer, routing in zip(self.layers, routings)])
