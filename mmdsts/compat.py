@@ -394,6 +394,32 @@ def patch_chunked_testing() -> bool:
     return True
 
 
+def patch_unpacked_sampling() -> bool:
+    """Let test samples say how their frames were sampled: ``num_clips`` and ``clip_len``.
+
+    A 2D recognizer gets the frames of all clips and crops of a video in one row. ``PackActionInputs`` leaves out of the
+    sample what its pipeline knows of them, so that the recognizer could not tell which frames make a view.
+
+    Returns:
+        bool: whether the transform was wrapped by this call.
+    """
+    from mmaction.datasets.transforms import PackActionInputs
+
+    transform = PackActionInputs.transform
+    if hasattr(transform, '__wrapped__'):
+        return False
+
+    @functools.wraps(transform)
+    def transform_with_sampling(self, results: dict) -> dict:
+        packed = transform(self, results)
+        known = {key: results[key] for key in ('num_clips', 'clip_len') if key in results}
+        packed['data_samples'].set_metainfo(known)
+        return packed
+
+    PackActionInputs.transform = transform_with_sampling
+    return True
+
+
 def apply_patches() -> None:
     """Apply every patch whose condition holds here.
 
@@ -409,4 +435,5 @@ def apply_patches() -> None:
     patch_chunked_testing()
     patch_loader_without_workers()
     patch_list_encodings()
+    patch_unpacked_sampling()
     patch_unnamed_clips()

@@ -43,7 +43,8 @@ def python(code, **env):
 def test_a_second_import_of_the_stack_changes_nothing():
     repairs = [compat.patch_missing_importlib_metadata, compat.patch_missing_drn, compat.patch_missing_pkg_resources,
                compat.patch_weights_only, compat.patch_cpu_launcher, compat.patch_chunked_testing,
-               compat.patch_loader_without_workers, compat.patch_list_encodings, compat.patch_unnamed_clips]
+               compat.patch_loader_without_workers, compat.patch_list_encodings, compat.patch_unpacked_sampling,
+               compat.patch_unnamed_clips]
     assert [repair() for repair in repairs] == [False] * len(repairs)
 
 

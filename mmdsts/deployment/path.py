@@ -19,7 +19,8 @@ class ScoringPath(nn.Module):
     as second output.
 
     For a recognizer the input is what the test pipeline packs, with a batch axis: ``(B, V, C, T, H, W)``
-    for 3D, ``(B, V*S, C, H, W)`` for 2D backbones, pixels as float32. The data preprocessor's colour order
+    for 3D, ``(B, V*S, C, H, W)`` for 2D backbones, pixels as float32. Where the pipeline samples more clips than ``S``,
+    :meth:`~mmdsts.models.DSTSRecognizer2D.side_by_side` has to be applied first. The data preprocessor's colour order
     and normalisation are part of the path, and so is the head's averaging over views (``average_clips``).
     For a neck it is the feature, ``(B, C, T, H, W)``.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from types import MethodType
 from typing import Any, Callable, Tuple, Union
 
 import torch
 from mmaction.models.recognizers import Recognizer2D
 from mmaction.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 Features = Union[Tensor, Tuple[Tensor, ...]]
 
@@ -39,9 +41,12 @@ class DSTSRecognizer2D(Recognizer2D):
     ``test_cfg.num_segs`` say; those that are given must agree. With a neck ``S`` must be known. Without a
     neck it may be unknown: all frames of a video then are one view, as in the parent class.
 
-    Backbones of torchvision and timm keep their spatial map, which the neck's spatial operators need; the
+    Backbones of torchvision and timm keep their last spatial map, which the neck's spatial operators need; the
     parent class pools it to 1x1. Channel-last maps and grids of tokens become (frames, C', H', W'), prefix
     tokens (class, distillation) are left out, and features without spatial extent become 1x1 maps.
+
+    A test pipeline may sample more clips of a video than S (``num_clips=25`` where training has 5): S of them at equal
+    distances, each from another part of the video as in training, then make a view.
 
     Args:
         *args: As in MMAction2's ``Recognizer2D``.
@@ -50,12 +55,51 @@ class DSTSRecognizer2D(Recognizer2D):
         **kwargs: As in MMAction2's ``Recognizer2D``.
 
     Raises:
-        ValueError: ``S`` is unknown although there is a neck, or is declared with different values.
+        ValueError: ``S`` is unknown although there is a neck, or is declared with different values, or a backbone of
+            torchvision has no last map that is known.
     """
 
     def __init__(self, *args: Any, num_segments: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.backbone_from == 'torchvision' and not hasattr(self.backbone, 'features'):
+            give_features(self.backbone)
         self.num_segments = self._resolve_num_segments(num_segments)
+
+    def predict(self, inputs: Tensor, data_samples: list, **kwargs: Any) -> list:
+        """Scores of a test batch, averaged over views, as in the parent class.
+
+        Args:
+            inputs (Tensor): Frames as the test pipeline packs them, (N, frames, C, H, W).
+            data_samples (list): N samples. Their ``num_clips`` and ``clip_len``, which the pipeline packs where
+                ``mmdsts`` is imported, tell which frames make a view.
+            **kwargs: As in the parent class.
+
+        Returns:
+            list: The samples with their scores.
+
+        Raises:
+            ValueError: The frames of a video do not make whole views.
+        """
+        return super().predict(self.side_by_side(inputs, data_samples), data_samples, **kwargs)
+
+    def side_by_side(self, inputs: Tensor, data_samples: list) -> Tensor:
+        """Put the frames of each view side by side, each view over the whole video.
+
+        Args and errors as for :meth:`predict`, which calls it. The result has the shape of ``inputs``.
+        """
+        sampled = data_samples[0].metainfo if data_samples else {}
+        segments, clips, length = self.num_segments, sampled.get('num_clips'), sampled.get('clip_len')
+        if None in (segments, clips, length) or segments in (clips * length, length):
+            return inputs
+        if length != 1 or clips % segments:
+            raise ValueError(
+                f'the test pipeline samples num_clips={clips} clips of clip_len={length} frames, which make no views '
+                f'of num_segments={segments} frames; set num_clips of SampleFrames to {segments} or a multiple of it, '
+                'and clip_len to 1'
+            )
+        # (N, sets of clips, S, views, ...) -> (N, sets of clips, views, S, ...)
+        grid = inputs.reshape(len(inputs), -1, segments, clips // segments, *inputs.shape[2:])
+        return grid.transpose(2, 3).reshape(inputs.shape)
 
     def extract_feat(
         self, inputs: Tensor, stage: str = 'neck', data_samples: list | None = None, test_mode: bool = False
@@ -258,14 +302,17 @@ class DSTSRecognizer2D(Recognizer2D):
         )
 
     def _guess_layout(self, x: Tensor) -> str:
-        """``'NHWC'`` only where the backbone's own channel count says so: timm's ``num_features``."""
-        channels = getattr(self.backbone, 'num_features', None)
-        channels_last = self.backbone_from == 'timm' and x.shape[3] == channels != x.shape[1]
+        """``'NHWC'`` only where a channel count says so: timm's ``num_features``, or what the neck takes."""
+        counts = [getattr(self.backbone, 'num_features', None) if self.backbone_from == 'timm' else None,
+                  getattr(self.neck, 'in_channels', None) if self.with_neck else None]
+        channels = next((count for count in counts if isinstance(count, int)), None)
+        channels_last = self.backbone_from in ('timm', 'torchvision') and x.shape[3] == channels != x.shape[1]
         return 'NHWC' if channels_last else 'NCHW'
 
     def _token_map(self, x: Tensor) -> Tensor:
         """Tokens (frames, prefix + H'*W', C') -> (frames, C', H', W')."""
-        prefix = getattr(self.backbone, 'num_prefix_tokens', 0)
+        # timm counts them; torchvision's vision transformers have a class token.
+        prefix = getattr(self.backbone, 'num_prefix_tokens', int(hasattr(self.backbone, 'class_token')))
         tokens = max(x.shape[1] - prefix, 0)
         height = width = math.isqrt(tokens)
         if height * width != tokens:
@@ -279,6 +326,44 @@ class DSTSRecognizer2D(Recognizer2D):
                 'no square grid'
             )
         return x[:, prefix:].transpose(1, 2).reshape(x.shape[0], x.shape[2], height, width)
+
+
+def give_features(backbone: nn.Module) -> None:
+    """Give a classifier of torchvision a method ``features``: its last map, before pooling and classifying.
+
+    Args:
+        backbone: ResNet and other nets that pool by a module ``avgpool``, vision transformers, ShuffleNetV2 or MNASNet.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    known = [(name, taken) for name, taken in _LAST_MAPS.items() if hasattr(backbone, name)]
+    if not known:
+        raise ValueError(
+            f'{type(backbone).__name__} of torchvision has neither features nor one of {tuple(_LAST_MAPS)}: it is not '
+            'known which of its maps is the last one. Take another backbone, or this one from timm'
+        )
+    for name in ('fc', 'classifier', 'head', 'heads'):
+        # Not run for a loss, so it would have no gradient.
+        if hasattr(backbone, name):
+            setattr(backbone, name, nn.Identity())
+    backbone.features = MethodType(partial(_last_map, *known[0]), backbone)
+
+
+# Modules of torchvision's classifiers, and whether the last map goes in or comes out.
+_LAST_MAPS = {'avgpool': 'in', 'encoder': 'out', 'conv5': 'out', 'layers': 'out'}
+
+
+def _last_map(name: str, taken: str, backbone: nn.Module, x: Tensor) -> Tensor:
+    found = []
+    hook = getattr(backbone, name).register_forward_hook(
+        lambda module, args, out: found.append(args[0] if taken == 'in' else out)
+    )
+    try:
+        backbone(x)
+    finally:
+        hook.remove()
+    return found[-1]
 
 
 def _first(x: Features) -> Tensor:

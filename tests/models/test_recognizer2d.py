@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import sys
+from types import ModuleType
+
 import numpy as np
 import pytest
 import torch
-from mmaction.datasets.transforms import FormatShape, SampleFrames, ThreeCrop
+from mmaction.datasets.transforms import FormatShape, PackActionInputs, SampleFrames, TenCrop, ThreeCrop
 from mmaction.models import Recognizer2D
 from mmaction.registry import MODELS
 from torch import nn
 
+from mmdsts.engine.backbone_tape import BackboneTape
 from mmdsts.models import DSTSRecognizer2D
 
 from ..action_samples import labelled, predicted_scores
@@ -223,6 +228,47 @@ def test_pipeline_lays_frames_out_view_by_view(twice, crops):
     torch.testing.assert_close(predict(model, inputs[None])[0], alone.mean(0))
 
 
+def _times_of_frames(num_clips, clip_len=1, crops=1, twice=False, frames=100):
+    """A packed test sample whose frames show their time in each pixel, and which times were sampled."""
+    results = SampleFrames(clip_len=clip_len, num_clips=num_clips, twice_sample=twice, test_mode=True)(
+        dict(total_frames=frames, start_index=0)
+    )
+    results['imgs'] = [np.full((8, 16, 3), i, np.float32) for i in results['frame_inds']]
+    if crops == 10:
+        results = TenCrop(crop_size=8)(results)
+    packed = PackActionInputs()(FormatShape('NCHW')(results))
+    return packed['inputs'][None].float(), [packed['data_samples'].set_gt_label(0)], results['frame_inds']
+
+
+@pytest.mark.parametrize('crops', [1, 10])
+def test_more_test_clips_than_segments_make_views_that_span_the_video(crops):
+    """As TSN is tested: 25 clips and ten crops of a model that trains on five segments."""
+    inputs, data_samples, times = _times_of_frames(num_clips=25, crops=crops)
+    model = build(num_segments=5)
+    with torch.no_grad():
+        scores = predicted_scores(model.predict(inputs, data_samples)[0])
+        views = [inputs[:, crop * 25 + first : (crop + 1) * 25 : 5] for crop in range(crops) for first in range(5)]
+        alone = [predicted_scores(model.predict(view, samples(1))[0]) for view in views]
+    torch.testing.assert_close(scores, torch.stack(alone).mean(0))
+    # Each view has one frame of each fifth of the video, as the view of a training clip.
+    for first in range(5):
+        assert [time // 20 for time in times[first::5]] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(('num_clips', 'clip_len', 'twice'), [(S, 1, False), (S, 1, True), (2, S, False), (1, S, 0)])
+def test_clips_that_are_views_stay_as_they_are(num_clips, clip_len, twice):
+    inputs, data_samples, _ = _times_of_frames(num_clips, clip_len, twice=twice)
+    model = build()
+    assert torch.equal(model.side_by_side(inputs, data_samples), inputs)
+
+
+@pytest.mark.parametrize(('num_clips', 'clip_len'), [(6, 2), (6, 1)])
+def test_clips_that_make_no_views_are_refused(num_clips, clip_len):
+    inputs, data_samples, _ = _times_of_frames(num_clips, clip_len)
+    with pytest.raises(ValueError, match=f'num_clips={num_clips} clips of clip_len={clip_len} frames.*num_segments=4'):
+        build().predict(inputs, data_samples)
+
+
 # --- max_testing_views -------------------------------------------------------------------------------------
 
 
@@ -405,6 +451,71 @@ def test_torchvision_and_timm_keep_their_spatial_map(kind, layout, prefix, featu
         # The stock class pools the map that a spatial operator needs, and the prefix tokens with it.
         stock = foreign(Recognizer2D, kind, backbone, feature_shape)
         assert stock.extract_feat(inputs, stage='backbone')[0].shape[2:] == (1, 1)
+
+
+class _Classifier(nn.Module):
+    """A classifier with the parts of one of torchvision's."""
+
+    def __init__(self, kind='resnet'):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, C, 3, 2, 1)
+        if kind == 'resnet':
+            self.avgpool, self.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(C, 1000)
+        elif kind == 'vit':
+            self.class_token, self.heads = nn.Parameter(torch.randn(1, 1, C)), nn.Linear(C, 1000)
+            self.encoder = nn.Identity()
+        elif kind == 'swin':
+            self.features = lambda x: self.conv1(x).permute(0, 2, 3, 1)
+
+    def forward(self, x):
+        x = self.conv1(x)
+        if hasattr(self, 'encoder'):
+            tokens = torch.cat([self.class_token.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], 1)
+            return self.heads(self.encoder(tokens)[:, 0])
+        return self.fc(self.avgpool(x).flatten(1))
+
+
+@pytest.fixture
+def _torchvision(monkeypatch):
+    """A stand-in for torchvision, which need not be installed."""
+    package, models = ModuleType('torchvision'), ModuleType('torchvision.models')
+    package.models, models.net = models, _Classifier
+    monkeypatch.setitem(sys.modules, 'torchvision', package)
+    monkeypatch.setitem(sys.modules, 'torchvision.models', models)
+
+
+@pytest.mark.usefixtures('_torchvision')
+@pytest.mark.parametrize('kind', ['resnet', 'vit', 'swin'])
+def test_classifiers_of_torchvision_give_their_last_map(kind):
+    neck = dict(type='DSTSNeck', in_channels=C, num_layers=1, num_neurons=2)
+    model = build(backbone=dict(type='torchvision.net', kind=kind), neck=neck)
+    inputs = videos(2)
+    for module in (model, copy.deepcopy(model)):
+        with torch.no_grad():
+            x, _ = module.extract_feat(inputs, stage='backbone')
+            torch.testing.assert_close(x, module.backbone.conv1(inputs.flatten(0, 1)))
+    model.train().loss(inputs, samples(2))['loss_cls'].backward()
+    # Nothing is left that no loss would reach.
+    assert all(p.grad is not None for name, p in model.backbone.named_parameters() if name != 'class_token')
+
+
+@pytest.mark.usefixtures('_torchvision')
+def test_a_classifier_without_a_known_map_is_refused():
+    with pytest.raises(ValueError, match='_Classifier of torchvision has neither features nor one of'):
+        build(backbone=dict(type='torchvision.net', kind='maxvit'))
+
+
+@pytest.mark.usefixtures('_torchvision')
+def test_udl_replays_a_classifier_of_torchvision():
+    """The features are recorded by the method that the recognizer calls."""
+    model = build(backbone=dict(type='torchvision.net')).train()
+    tape, inputs = BackboneTape(model), videos(2)
+    with tape.record(detach=False):
+        recorded, _ = model.extract_feat(inputs, stage='backbone')
+    with tape.replay(detach=True):
+        replayed, _ = model.extract_feat(inputs, stage='backbone')
+    assert recorded.shape[2:] == (4, 4)
+    assert torch.equal(recorded, replayed)
 
 
 def test_features_without_spatial_extent_become_1x1_maps():
