@@ -27,7 +27,9 @@ _COLLAPSED = (
 _UNDECIDED = (
     'DSTS layer {layer} does not decide: of the samples of the last {window} iterations {agreement:.0%} activated the '
     'neuron that the test would choose, where chance among {neurons} neurons gives {chance:.0%}; its neurons learn '
-    'from samples that noise sends them. Take fewer neurons (model.neck.num_neurons)')
+    'from samples that noise sends them. Let pulses start larger against the noise '
+    "(model.neck.pulse='centered', model.neck.pulse_scale=4; 2 is the default), or take fewer neurons "
+    '(model.neck.num_neurons)')
 
 
 @HOOKS.register_module()
