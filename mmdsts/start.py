@@ -50,7 +50,10 @@ def explained_start(runner: Runner, stage: str) -> Iterator[None]:
         raise
     except (*CONFIG_MISTAKES, RuntimeError) as error:
         module = failing_module(error, runner.model)
-        is_mistake = isinstance(error, CONFIG_MISTAKES) or module is not None
+        # Shapes that do not fit are a plain RuntimeError of a module. Memory that runs out has a class of its own, and
+        # that a data worker was killed is said wherever the program is at the moment.
+        of_module = type(error) is RuntimeError and module is not None and 'DataLoader worker' not in str(error)
+        is_mistake = isinstance(error, CONFIG_MISTAKES) or of_module
         if first_step.done or not is_mistake or os.environ.get('MMDSTS_TRACEBACK') == '1':
             raise
         raise UsageError(f'config {runner.cfg.filename}: {module or ""}{one_line(error)}') from error

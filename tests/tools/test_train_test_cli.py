@@ -245,6 +245,28 @@ def test_a_broken_clip_is_named_when_training_meets_it(monkeypatch, capfd, confi
     assert 'Traceback' not in error
 
 
+@pytest.mark.parametrize(('error', 'expected'), [
+    (RuntimeError('shapes'), cli.UsageError),
+    (RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed.'), RuntimeError),
+    (torch.cuda.OutOfMemoryError('CUDA out of memory'), torch.cuda.OutOfMemoryError)])
+def test_only_what_a_module_is_given_is_a_mistake_of_the_config(monkeypatch, config, tmp_path, error, expected):
+    cfg = Config.fromfile(config)
+    cfg.work_dir = str(tmp_path)
+    for kind in (MMLogger, MessageHub, Visualizer):
+        kind._instance_dict.clear()
+    runner = cli.build_runner(cfg)
+
+    def forward(self, *args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(type(runner.model.neck), 'forward', forward)
+    with pytest.raises(expected) as end, explained_start(runner, 'train'):
+        runner.train()
+    assert type(end.value) is expected
+    assert ('model.neck fails on what it is given: RuntimeError: shapes' in str(end.value)) == (
+        expected is cli.UsageError)
+
+
 def test_errors_of_a_data_set_are_said_plainly_in_a_test(monkeypatch, capfd, config, trained, tmp_path):
     assert run(monkeypatch, TOOLS / TEST, config, trained / 'epoch_2.pth', '--work-dir', tmp_path, '--cfg-options',
                'test_dataloader.dataset.type=FineGymDataset') == 2
