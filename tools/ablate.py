@@ -104,8 +104,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if (args.config is None) == (args.control is None):
         parser.error('expected one of CONFIG and --control')
-    if args.control is not None and (args.checkpoint or args.cfg_options or args.augmented_passes):
-        parser.error('--control takes no --checkpoint, --cfg-options or --augmented-passes: it has no backbone')
+    if args.control is not None and (args.checkpoint or args.augmented_passes):
+        parser.error('--control takes no --checkpoint and no --augmented-passes: it has no backbone')
     if args.lr <= 0:
         parser.error(f'argument --lr: {args.lr} is not positive')
     if args.augmented_passes < 0:
@@ -113,9 +113,9 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def read_config(args: argparse.Namespace) -> Config:
+def read_config(args: argparse.Namespace, spec: ControlSpec | None) -> Config:
     """The config with the options of the command line, and a neck."""
-    cfg = cli.load_config(args.config)
+    cfg = cli.load_config(args.config) if spec is None else control_config(spec)
     cli.merge_options(cfg, args.cfg_options)
     if args.neck:
         cfg.model.neck = {'type': 'DSTSNeck', **(cfg.model.get('neck') or {}), **args.neck}
@@ -126,6 +126,10 @@ def read_control(options: dict) -> tuple[ControlSpec, dict[str, int]]:
     """The control of the command line, and its numbers of samples."""
     options = dict(options)
     sizes = {name: options.pop(name) for name in ('train', 'test') if name in options}
+    known = [field.name for field in fields(ControlSpec)]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise cli.UsageError(f'--control: unknown {", ".join(unknown)}; expected some of {", ".join(known)}, train, test')
     try:
         if 'size' in options:
             options['size'] = tuple(options['size'])
@@ -258,9 +262,7 @@ def main() -> None:
         spec, sizes = read_control(args.control)
         args.frozen = True
         args.config = ' '.join(['--control', *(f'{key}={value}' for key, value in args.control.items())])
-        cfg = control_config(spec, args.neck)
-    else:
-        cfg = read_config(args)
+    cfg = read_config(args, spec)
     init_default_scope(cfg.get('default_scope') or 'mmaction')
     variants = choose_variants(args, neck_of(cfg))
     if args.checkpoint is not None:

@@ -102,16 +102,11 @@ def control_files(spec: ControlSpec, folder: Path, train: int = 3000, test: int 
     return files
 
 
-def control_config(spec: ControlSpec, neck: dict | None = None) -> Config:
-    """Config of a recognizer for a control: two layers, as many neurons as there are groups, and a linear head.
-
-    Args:
-        spec: What the control looks like.
-        neck: Arguments of the neck to change. Defaults to None.
-    """
+def control_config(spec: ControlSpec) -> Config:
+    """Config of a recognizer for a control: two layers, as many neurons as there are groups, and a linear head."""
     dsts = dict(type='DSTSNeck', in_channels=spec.channels, num_layers=2, num_neurons=spec.groups)
     head = dict(type='I3DHead', in_channels=spec.channels, num_classes=spec.num_classes, dropout_ratio=0.0)
-    return Config(dict(model=dict(neck={**dsts, **(neck or {})}, cls_head=head)))
+    return Config(dict(model=dict(neck=dsts, cls_head=head)))
 
 
 def _patterns(spec: ControlSpec) -> Tensor:
