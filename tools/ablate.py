@@ -129,7 +129,9 @@ def read_control(options: dict) -> tuple[ControlSpec, dict[str, int]]:
     known = [field.name for field in fields(ControlSpec)]
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise cli.UsageError(f'--control: unknown {", ".join(unknown)}; expected some of {", ".join(known)}, train, test')
+        raise cli.UsageError(
+            f'--control: unknown {", ".join(unknown)}; expected some of {", ".join(known)}, train, test'
+        )
     try:
         if 'size' in options:
             options['size'] = tuple(options['size'])

@@ -1,5 +1,5 @@
-"""What ``make demo`` runs after ToyGym is there: a backbone trained once, DSTS and its twin fine-tuned from it in pairs,
-the same question on features made to the paper's premise, and a page that shows what the neurons learned.
+"""What ``make demo`` runs after ToyGym is there: a backbone trained once, models fine-tuned from it in pairs, the same
+question on features made to the paper's premise, and a page that shows what the neurons learned.
 
 Each step is a command that is printed. One that was finished on the same data is kept; one that was interrupted goes on
 where it stopped.

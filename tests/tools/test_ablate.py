@@ -105,6 +105,31 @@ def test_usage_errors_are_one_line(ablate, tiny, tmp_path, options, message):
     assert not (tmp_path / 'work_dirs').exists()
 
 
+def test_control_needs_no_config(ablate, tmp_path):
+    status, out, _ = ablate('--control', 'groups=3', 'train=40', 'test=9', '--neck', 'num_neurons=2', '--epochs', 1,
+                            '--batch-size', 8, '--seeds', 1, '--variants', 'dsts+udl', 'two_operators')
+    assert status == 0
+    folder = tmp_path / 'work_dirs' / 'control'
+    assert [row['variant'] for row in table(folder)] == ['static', 'dsts+udl', 'two_operators']
+    assert '9 test clips' in (folder / 'table.md').read_text()
+    assert (folder / 'table.md').read_text().startswith('# --control groups=3 train=40 test=9: frozen features')
+    assert all(0 <= float(row['within_set']) <= 1 for row in table(folder))
+
+
+@pytest.mark.parametrize('options, message', [
+    (['--control', 'nois=1'], 'unknown nois; expected some of groups, bits, channels, size, noise, distance, seed'),
+    (['--control', 'groups=0'], 'groups must be at least 1, got 0'),
+    (['--control', 'train=0'], 'train and test must be numbers of samples'),
+    (['--control', 'channels'], 'not of the form KEY=VALUE'),
+    (['--control', 'groups=2', '--checkpoint', 'a.pth'], 'it has no backbone'),
+    ([], 'expected one of CONFIG and --control'),
+])
+def test_what_a_control_does_not_take(ablate, options, message):
+    status, _, err = ablate(*options)
+    assert status == 2
+    assert message in err.splitlines()[-1]
+
+
 @pytest.mark.parametrize('options', [['--seeds', '0'], ['--jobs', 'x'], ['--lr', '-1'], ['--augmented-passes', '-1']])
 def test_numbers_out_of_range(ablate, tiny, options):
     status, _, err = ablate(tiny[0], *options)
