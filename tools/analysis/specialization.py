@@ -20,7 +20,7 @@ from mmdsts.analysis.demo import class_names, load_recognizer
 from mmdsts.analysis.specialization import collect, write_report
 from mmdsts.analysis.specialization.collect import find_neck
 from mmdsts.analysis.specialization.nuisance import nuisances_of
-from mmdsts.analysis.specialization.report import parts_of
+from mmdsts.analysis.specialization.report import make_folder, parts_of
 from mmdsts.analysis.specialization.study import Subject
 from mmdsts.errors import CONFIG_MISTAKES, one_line
 
@@ -70,6 +70,8 @@ def main() -> None:
     if not loader:
         raise cli.UsageError(f'--split {split}: config {args.config} has no {split}_dataloader')
     cli.check_data(cfg, [split])
+    # Before the pass, which takes longer.
+    out = make_folder(args.out or default_out(args.checkpoint))
     model = load_recognizer(cfg, args.checkpoint, args.device)
     neck = find_neck(model)
     try:
@@ -104,7 +106,7 @@ def main() -> None:
             record,
             neck,
             subject,
-            args.out or default_out(args.checkpoint),
+            out,
             title=f'What the neurons of {Path(args.config).stem} learned',
             notes=[
                 f'checkpoint {Path(args.checkpoint).name}',

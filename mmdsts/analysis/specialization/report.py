@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence
 
@@ -53,27 +54,39 @@ def write_report(
         The page.
 
     Raises:
-        UsageError: ``out`` cannot be written.
+        UsageError: See :func:`make_folder`.
     """
     done = on_progress or (lambda name: None)
+    out = make_folder(out)
+    found = study(record, neck, subject)
+    done('numbers')
+    (out / 'numbers.json').write_text(json.dumps(plain(found, subject), indent=1) + '\n', encoding='utf-8')
+    figures = {}
+    for name, figure in _figures(found, subject):
+        figures[name] = _png(figure)
+        (out / f'{name}.png').write_bytes(figures[name])
+        done(name)
+    strips = write_strips(record, out, dataset, indices, clips)
+    done('film strips')
+    page = out / 'index.html'
+    page.write_text(render_page(title, list(notes), found, subject, figures, strips), encoding='utf-8')
+    return page
+
+
+def make_folder(out: str | Path) -> Path:
+    """Make the folder of a report if need be.
+
+    Raises:
+        UsageError: It cannot be made, or nothing can be written in it.
+    """
     out = Path(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        found = study(record, neck, subject)
-        done('numbers')
-        (out / 'numbers.json').write_text(json.dumps(plain(found, subject), indent=1) + '\n', encoding='utf-8')
-        figures = {}
-        for name, figure in _figures(found, subject):
-            figures[name] = _png(figure)
-            (out / f'{name}.png').write_bytes(figures[name])
-            done(name)
-        strips = write_strips(record, out, dataset, indices, clips)
-        done('film strips')
-        page = out / 'index.html'
-        page.write_text(render_page(title, list(notes), found, subject, figures, strips), encoding='utf-8')
     except OSError as error:
-        raise UsageError(f'--out {out}: cannot be written: {error}') from error
-    return page
+        raise UsageError(f'--out {out}: no folder can be made there: {error.strerror}; give another one') from error
+    if not os.access(out, os.W_OK):
+        raise UsageError(f'--out {out}: nothing can be written there; give another folder')
+    return out
 
 
 def parts_of(num_layers: int) -> int:

@@ -14,7 +14,7 @@ import torch
 from mmdsts.analysis.specialization import Record, write_report
 from mmdsts.analysis.specialization.figures import shorten
 from mmdsts.analysis.specialization.page import render_page
-from mmdsts.analysis.specialization.report import parts_of, write_strips
+from mmdsts.analysis.specialization.report import make_folder, parts_of, write_strips
 from mmdsts.analysis.specialization.strips import film_strip, most_active
 from mmdsts.analysis.specialization.study import Subject, study
 from mmdsts.analysis.specialization.words import layer_facts, overlap_words, verdict
@@ -175,7 +175,8 @@ def test_names_keep_both_ends():
     assert len(shorten('x' * 99, 20)) == 20
 
 
-def test_a_folder_that_cannot_be_made(neck, tmp_path):
+def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(UsageError, match='--out .*file/in: cannot be written'):
-        write_report(record(), neck, SUBJECT, tmp_path / 'file' / 'in', title='t')
+    with pytest.raises(UsageError, match='--out .*file/in: no folder can be made there: Not a directory'):
+        make_folder(tmp_path / 'file' / 'in')
+    assert make_folder(tmp_path / 'a' / 'b').is_dir()
