@@ -125,6 +125,17 @@ def test_views_are_votes_and_leads_are_their_means():
     assert record.replaced['runner_up'][0].tolist()[0] == 0
 
 
+def test_a_neck_that_runs_several_times_on_the_views_of_a_clip():
+    pulses = torch.stack([ranked((1, 0, 2), (1, 2, 0), (3, 0, 1)), ranked((2, 1, 0), (0, 1, 2), (0, 2, 1))])
+    dataset = Clips(pulses, [1, 0])
+    whole, model = collect(telling_model(), dataset, batch_size=2), telling_model()
+    model.test_cfg = dict(max_testing_views=2)
+    parts = collect(model, dataset)
+    assert (parts.active == whole.active).all()
+    assert (parts.leads == whole.leads).all()
+    assert (parts.replaced['runner_up'] == whole.replaced['runner_up']).all()
+
+
 def test_batches_and_a_part_of_the_clips():
     rows = [(i % N, (i + 1) % N, (i + 2) % N) for i in range(10)]
     dataset, seen = Clips(ranked(*rows), [row[0] for row in rows]), []
