@@ -8,11 +8,14 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=20, ignore_last=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     # acc/mean1 is the mean class accuracy (ClassAccuracyMetric).
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3, save_best='acc/mean1', rule='greater'),
+    checkpoint=dict(type='DurableCheckpointHook', interval=1, max_keep_ckpts=3, save_best='acc/mean1', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     sync_buffers=dict(type='SyncBuffersHook'),
     # Warns where a layer of the neck has collapsed or does not decide.
-    routing_watch=dict(type='RoutingWatchHook'))
+    routing_watch=dict(type='RoutingWatchHook'),
+    # SIGTERM and Ctrl-C save and end; what is not finite ends before it is saved.
+    stop=dict(type='StopHook'),
+    finite=dict(type='FiniteHook'))
 
 env_cfg = dict(
     cudnn_benchmark=False,

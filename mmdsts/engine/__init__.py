@@ -1,7 +1,8 @@
 """Upstream-Downstream Learning (METHOD 2): its gradient, and its place in MMEngine's training."""
 
+from .checkpoint_files import CheckpointError
 from .constructor import UDLOptimWrapperConstructor
-from .hooks import RandomStateHook, RoutingWatchHook, TemperatureHook
+from .hooks import DurableCheckpointHook, FiniteHook, RandomStateHook, RoutingWatchHook, StopHook, TemperatureHook
 from .hypergradient import Features, MetaGradient, SimulatedStep, meta_gradient, simulated_step, upstream_gradient
 from .loops import UDLEpochBasedTrainLoop, UDLIterBasedTrainLoop
 from .optim_wrapper import UDLOptimWrapper
@@ -10,7 +11,8 @@ from .schedulers import group_scheduler
 from .upstream import split_parameters
 
 __all__ = [
-    'Features', 'MetaGradient', 'RandomStateHook', 'RoutingWatchHook', 'SimulatedStep', 'TemperatureHook',
-    'UDLEpochBasedTrainLoop', 'UDLIterBasedTrainLoop', 'UDLOptimWrapper', 'UDLOptimWrapperConstructor', 'UDLOptions',
-    'group_scheduler', 'meta_gradient', 'simulated_step', 'split_parameters', 'upstream_gradient'
+    'CheckpointError', 'DurableCheckpointHook', 'Features', 'FiniteHook', 'MetaGradient', 'RandomStateHook',
+    'RoutingWatchHook', 'SimulatedStep', 'StopHook', 'TemperatureHook', 'UDLEpochBasedTrainLoop',
+    'UDLIterBasedTrainLoop', 'UDLOptimWrapper', 'UDLOptimWrapperConstructor', 'UDLOptions', 'group_scheduler',
+    'meta_gradient', 'simulated_step', 'split_parameters', 'upstream_gradient'
 ]

@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader
 HELDOUT_SEED_OFFSET = 1_000_003
 
 
-def with_next(batches: Iterable[Any], before_fetch: Callable[[str], None] = lambda kind: None
-              ) -> Iterator[tuple[Any, Any]]:
+def with_next(batches: Iterable[Any], before_fetch: Callable[[str], None] = lambda kind: None,
+              resumed: bool = False) -> Iterator[tuple[Any, Any]]:
     """Pair each batch of an epoch with the next one, and the last with the first.
 
     An epoch samples without replacement, so the two batches of a pair are disjoint. Each batch is decoded once.
@@ -19,6 +19,8 @@ def with_next(batches: Iterable[Any], before_fetch: Callable[[str], None] = lamb
     Args:
         batches: One epoch.
         before_fetch: Called with ``'first'`` or ``'next'`` before a batch is asked for.
+        resumed: The epoch goes on in its middle: the first batch has been trained on, and is only there to be
+            held out at the end. Defaults to False.
 
     Raises:
         ValueError: The epoch has a single batch, which has no other to be held out against.
@@ -26,7 +28,10 @@ def with_next(batches: Iterable[Any], before_fetch: Callable[[str], None] = lamb
     before_fetch('first')
     iterator = iter(batches)
     first = current = next(iterator, None)
-    if first is None:
+    if resumed and first is not None:
+        before_fetch('next')
+        current = next(iterator, None)
+    if current is None:
         return
     while True:
         before_fetch('next')
@@ -35,7 +40,7 @@ def with_next(batches: Iterable[Any], before_fetch: Callable[[str], None] = lamb
             break
         yield current, following
         current = following
-    if current is first:
+    if current is first and not resumed:
         raise ValueError(
             'The training loader gives one batch an epoch, but UDL needs two disjoint ones. Lower '
             'train_dataloader.batch_size, or set train_cfg.heldout_dataloader to data of its own')

@@ -20,6 +20,11 @@ from .random_state import RandomState
 class _UDLTrainLoop:
     """What the epoch- and the iteration-based loop share."""
 
+    #: Batches of the coming epoch that an earlier run has trained on; ``DurableCheckpointHook`` sets it.
+    batches_done = 0
+    #: The held-out batch of this iteration, for hooks, which get the training batch alone.
+    heldout_batch: Any = None
+
     def _prepare(self, heldout_dataloader: DataLoader | dict | None) -> None:
         runner = self.runner
         if runner.cfg.get('compile'):
@@ -45,7 +50,7 @@ class _UDLTrainLoop:
 
     def _train_on(self, batch_idx: int, data_batch: Any, heldout_batch: Any) -> None:
         """One iteration with its hooks; they see the training batch, as in MMEngine."""
-        runner = self.runner
+        runner, self.heldout_batch = self.runner, heldout_batch
         runner.call_hook('before_train_iter', batch_idx=batch_idx, data_batch=data_batch)
         outputs = runner.optim_wrapper.train_step(runner.model, data_batch, heldout_batch)
         runner.call_hook('after_train_iter', batch_idx=batch_idx, data_batch=data_batch, outputs=outputs)
@@ -85,7 +90,7 @@ class UDLEpochBasedTrainLoop(_UDLTrainLoop, EpochBasedTrainLoop):
         resumed = self._take_resumed()
         if resumed is not None:
             resumed['now'].restore()
-        for idx, (data_batch, heldout_batch) in enumerate(self._pairs()):
+        for idx, (data_batch, heldout_batch) in enumerate(self._pairs(), start=self.batches_done):
             self.run_iter(idx, data_batch, heldout_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
@@ -96,7 +101,7 @@ class UDLEpochBasedTrainLoop(_UDLTrainLoop, EpochBasedTrainLoop):
 
     def _pairs(self) -> Iterator[tuple[Any, Any]]:
         if self.heldout_dataloader is None:
-            return with_next(self.dataloader)
+            return with_next(self.dataloader, resumed=self.batches_done > 0)
         # The held-out loader's own epochs are numbered so that each depends on the training epoch alone: a
         # run that resumes at its start continues the same.
         passes = -(-len(self.dataloader) // max(len(self.heldout_dataloader), 1))

@@ -37,24 +37,26 @@ class RandomStateHook(Hook):
         self._before_val: RandomState | None = None
 
     def before_val(self, runner) -> None:
-        """Remember the generators."""
+        """Remember the generators: they are what a checkpoint of the best score in this validation shall hold."""
         self._before_val = RandomState.capture()
+        self.gather(runner)
 
     def after_val(self, runner) -> None:
         """Put them back."""
         if self._before_val is not None:
             self._before_val.restore()
+            self._before_val = None
 
     def after_train_epoch(self, runner) -> None:
-        """Collect the states of all processes, since only the first of them saves."""
-        self._gather(runner)
+        """Have the states of all processes, since only the first of them saves."""
+        self.gather(runner)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """The same where a checkpoint by iterations is due."""
         hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook) and not hook.by_epoch]
         if any(self.every_n_train_iters(runner, hook.interval) for hook in hooks) or \
                 (hooks and self.is_last_train_iter(runner)):
-            self._gather(runner)
+            self.gather(runner)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Write the states, one entry a process."""
@@ -82,12 +84,12 @@ class RandomStateHook(Hook):
         resumed, self.resumed = self.resumed, None
         return resumed
 
-    def _gather(self, runner) -> None:
+    def gather(self, runner) -> None:
+        """Collect the states of all processes, which all call this, for a checkpoint of this iteration."""
         if get_world_size() > 1:
             self._gathered = (runner.iter, all_gather_object(self._state(runner)))
 
-    @staticmethod
-    def _state(runner) -> dict[str, Any]:
+    def _state(self, runner) -> dict[str, Any]:
         fetch = getattr(runner.train_loop, 'fetch_states', {})
-        return dict(now=RandomState.capture().state_dict(),
+        return dict(now=(self._before_val or RandomState.capture()).state_dict(),
                     fetch={kind: state.state_dict() for kind, state in fetch.items()})
