@@ -5,13 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Callable, Iterator, Sequence
 
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import CheckpointLoader
 
+from mmdsts.engine.checkpoint_files import CheckpointError, read_checkpoint
+from mmdsts.engine.failures import explain
+from mmdsts.engine.fit import load_exactly
+from mmdsts.engine.hooks.stop_hook import save_after_failure
 from mmdsts.errors import CONFIG_MISTAKES, ClipError, UsageError, one_line
 from mmdsts.variables import change_variables
 
@@ -133,13 +139,64 @@ def _how_to_get(path: str, cfg: Config, name: str) -> str:
 
 
 def check_checkpoint(path: str, option: str) -> None:
-    """Check that a checkpoint given as a local path exists.
+    """Check that a checkpoint given as a local path exists and can be read, before anything slow is done.
 
     Raises:
-        UsageError: if it does not.
+        UsageError: if it does not, is cut short, damaged, or no checkpoint.
     """
-    if '://' not in path and not Path(path).is_file():
+    if '://' in path:
+        return
+    if not Path(path).is_file():
         raise UsageError(f'{option} {path}: no such file (the working directory is {Path.cwd()})')
+    try:
+        read_checkpoint(path)
+    except CheckpointError as error:
+        raise UsageError(f'{option} {error}') from error
+
+
+def check_work_dir(path: str) -> None:
+    """Check that files can be written to the work dir, which is made if needed.
+
+    Raises:
+        UsageError: if not.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UsageError(f'work dir {path}: cannot be written to ({error.strerror}). Give another one with '
+                         '--work-dir') from error
+
+
+def use_durable_hooks(cfg: Config) -> None:
+    """Save checkpoints by our hook where the config names MMEngine's or none, and listen to signals."""
+    hooks = cfg.setdefault('default_hooks', {})
+    hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
+    if hooks.checkpoint and hooks.checkpoint.get('type') == 'CheckpointHook':
+        hooks.checkpoint.type = 'DurableCheckpointHook'
+    hooks.setdefault('stop', dict(type='StopHook'))
+    hooks.setdefault('finite', dict(type='FiniteHook'))
+
+
+def train(runner: Runner) -> None:
+    """Train; where an error ends it between two iterations, as a video that cannot be read does, save it first."""
+    try:
+        runner.train()
+    except Exception:
+        told = save_after_failure(runner)
+        if told:
+            runner.logger.warning(told)
+        raise
+
+
+def check_fit(runner: Runner, path: str) -> None:
+    """Check that a checkpoint holds the weights of the runner's model: all of them and no others.
+
+    Raises:
+        CheckpointError: if not; the message names what is missing and what is left over.
+    """
+    load_exactly(runner.model, CheckpointLoader.load_checkpoint(path, map_location='cpu'), path)
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -157,18 +214,27 @@ def build_runner(cfg: Config) -> Runner:
 def finish(main: Callable[[], None]) -> None:
     """Run a tool's ``main``; where the user can mend what went wrong, end with a plain message and status 2.
 
+    What ended a run that was well begun (a full disk, a killed process) gets a plain message, too, and status 1.
     ``MMDSTS_TRACEBACK=1`` in the environment shows where a usage error came from.
     """
     name = Path(sys.argv[0]).name
     try:
         main()
-    except UsageError as error:
-        if os.environ.get('MMDSTS_TRACEBACK') == '1':
+    except Exception as error:
+        told = _told(error)
+        if told is None or os.environ.get('MMDSTS_TRACEBACK') == '1':
             raise
-        print(f'{name}: error: {one_line(error) if isinstance(error, ClipError) else error}', file=sys.stderr)
+        print(f'{name}: error: {told}', file=sys.stderr)
         # As after a traceback: compat.end_process_group does not wait for processes that may be gone.
         sys.last_type = type(error)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
     except KeyboardInterrupt:
         print(f'\n{name}: interrupted', file=sys.stderr)
         sys.exit(130)
+
+
+def _told(error: Exception) -> str | None:
+    """What to tell the user of an error; ``None`` where only a traceback explains it."""
+    if isinstance(error, UsageError):
+        return one_line(error) if isinstance(error, ClipError) else str(error)
+    return explain(error)

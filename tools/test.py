@@ -15,6 +15,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file or address')
     cli.add_common_options(parser)
+    parser.add_argument('--no-strict', action='store_true',
+                        help='test although the checkpoint does not have all parameters of the model, or has others')
     parser.add_argument('--dump', metavar='FILE.pkl', help='also write the predictions to a pickle file')
     parser.add_argument('--show-dir', help='folder for the frames with the predictions drawn in')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
@@ -54,7 +56,10 @@ def main() -> None:
     cli.check_checkpoint(args.checkpoint, 'checkpoint')
     merge_args(cfg, args)
     cli.check_data(cfg, ['test'])
+    cli.check_work_dir(cfg.work_dir)
     runner = cli.build_runner(cfg)
+    if not args.no_strict:
+        cli.check_fit(runner, args.checkpoint)
     with explained_start(runner, 'test'):
         runner.test()
 

@@ -46,15 +46,26 @@ def enable_amp(cfg) -> None:
                              'or UDLOptimWrapper. Leave --amp out and set mixed precision in the config.')
 
 
+def resume(cfg, checkpoint: str) -> None:
+    """Go on from a checkpoint, or from the newest one; with none there yet, begin as the config says."""
+    cfg.resume = True
+    if checkpoint != 'auto':
+        cfg.load_from = checkpoint
+        return
+    if (cfg.default_hooks.get('checkpoint') or {}).get('type') == 'DurableCheckpointHook':
+        cfg.default_hooks.checkpoint.load_from = cfg.get('load_from')
+    cfg.load_from = None
+
+
 def merge_args(cfg, args: argparse.Namespace) -> None:
     """Write the options into the config."""
+    cli.use_durable_hooks(cfg)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
         enable_amp(cfg)
     if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        resume(cfg, args.resume)
     if args.auto_scale_lr:
         if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise cli.UsageError(f'--auto-scale-lr: config {args.config} does not say for which batch size '
@@ -75,9 +86,10 @@ def main() -> None:
         cli.check_checkpoint(args.resume, '--resume')
     merge_args(cfg, args)
     cli.check_data(cfg, ['train', 'val'])
+    cli.check_work_dir(cfg.work_dir)
     runner = cli.build_runner(cfg)
     with explained_start(runner, 'train'):
-        runner.train()
+        cli.train(runner)
 
 
 if __name__ == '__main__':

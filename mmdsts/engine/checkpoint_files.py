@@ -12,6 +12,8 @@ from typing import Any, Iterable, NamedTuple
 
 import torch
 
+from mmdsts.errors import UsageError
+
 #: What a run that was asked to end leaves behind, beside the checkpoints of whole epochs or intervals.
 INTERRUPTED = 'interrupted.pth'
 #: MMEngine's note of the last checkpoint: a text file with its path.
@@ -20,7 +22,7 @@ NOTE = 'last_checkpoint'
 PARTIAL = '.partial'
 
 
-class CheckpointError(Exception):
+class CheckpointError(UsageError):
     """A checkpoint cannot be read, written or resumed from; the message says why, and what to do."""
 
 

@@ -4,12 +4,10 @@ import errno
 import pytest
 
 from mmdsts.engine import failures
-from mmdsts.engine.checkpoint_files import CheckpointError
 from mmdsts.engine.failures import explain
 
 
 @pytest.mark.parametrize(('error', 'line'), [
-    (CheckpointError('a.pth: empty'), 'a.pth: empty'),
     (FloatingPointError('loss = nan'), 'loss = nan'),
     (OSError(errno.ENOSPC, 'No space left on device', 'w/scalars.json'),
      'w/scalars.json: No space left on device. Make room'),

@@ -3,11 +3,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import runpy
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import mmaction
@@ -81,6 +80,23 @@ def test_test_tool_reports_and_dumps(monkeypatch, capfd, config, trained, tmp_pa
         assert prediction['pred_score'].sum() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize('tools', [TOOLS, THEIRS], ids=['ours', 'mmaction2'])
+@pytest.mark.parametrize('state', ['no note', 'newest cut short'])
+def test_resume_finds_the_newest_that_can_be_read(monkeypatch, config, trained, tmp_path, tools, state):
+    for name in ('epoch_1.pth', 'epoch_2.pth'):
+        (tmp_path / name).write_bytes((trained / name).read_bytes())
+    if state == 'newest cut short':
+        (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
+        (tmp_path / 'epoch_2.pth').write_bytes((trained / 'epoch_2.pth').read_bytes()[:9999])
+    assert run(monkeypatch, tools / 'train.py', config, '--work-dir', tmp_path, '--resume', '--cfg-options',
+               'train_cfg.max_epochs=3', 'default_hooks.checkpoint.type=DurableCheckpointHook') == 0
+    log = ''.join(path.read_text() for path in tmp_path.glob('*/*.log'))
+    reached = 1 if state == 'newest cut short' else 2
+    assert f'resumed epoch: {reached}, iter: {2 * reached}' in log
+    assert ('Passed over' in log) == (state == 'newest cut short')
+    assert losses(tmp_path / 'epoch_3.pth')[:2 * reached] == losses(trained / f'epoch_{reached}.pth')
+
+
 def test_resume_goes_on_where_training_stopped(monkeypatch, config, trained, tmp_path):
     (tmp_path / 'epoch_1.pth').write_bytes((trained / 'epoch_1.pth').read_bytes())
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
@@ -90,25 +106,6 @@ def test_resume_goes_on_where_training_stopped(monkeypatch, config, trained, tmp
     assert losses(tmp_path / 'epoch_2.pth')[:2] == losses(trained / 'epoch_1.pth')
     assert resumed['param_schedulers'][0]['last_step'] == through['param_schedulers'][0]['last_step']
     assert resumed['optimizer']['param_groups'][0]['lr'] == through['optimizer']['param_groups'][0]['lr']
-
-
-@pytest.mark.slow
-def test_killed_run_resumes(config, tmp_path):
-    command = [sys.executable, TOOLS / 'train.py', config, '--work-dir', tmp_path, '--cfg-options']
-    process = subprocess.Popen([*command, 'train_cfg.max_epochs=1000'], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / 'epoch_2.pth').exists() and time.monotonic() < deadline:
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    reached = int(Path((tmp_path / 'last_checkpoint').read_text()).stem.split('_')[1])
-    done = subprocess.run([*command, f'train_cfg.max_epochs={reached + 1}', '--resume'], capture_output=True,
-                          text=True)
-    assert done.returncode == 0, done.stderr
-    assert f'resumed epoch: {reached}' in done.stdout + done.stderr
-    assert torch.load(tmp_path / f'epoch_{reached + 1}.pth')['meta']['epoch'] == reached + 1
 
 
 @pytest.mark.slow
@@ -179,6 +176,23 @@ def test_show_dir_gets_the_frames_of_every_nth_clip(monkeypatch, config, trained
     assert len(frames) == 2 * 4
 
 
+def test_a_checkpoint_of_another_model_is_refused_unless_it_is_wanted(monkeypatch, capfd, config, trained, tmp_path):
+    """As the backbone alone: a score of a neck that was never trained says nothing."""
+    weights = torch.load(trained / 'epoch_2.pth')['state_dict']
+    torch.save({name: value for name, value in weights.items() if not name.startswith('neck')}, tmp_path / 'few.pth')
+    torch.save(dict(weights, extra=torch.ones(1)), tmp_path / 'more.pth')
+    torch.save(dict(weights, **{'cls_head.fc_cls.bias': torch.ones(3)}), tmp_path / 'wide.pth')
+    for name, difference in (
+            ('few.pth', r'missing are neck\.layers\.0.* and \d+ more$'), ('more.pth', 'left over are extra$'),
+            ('wide.pth', r'of another shape are cls_head\.fc_cls\.bias \(3,\) instead of \(2,\)$')):
+        args = [config, tmp_path / name, '--work-dir', tmp_path]
+        assert run(monkeypatch, TOOLS / 'test.py', *args) == 2
+        error = capfd.readouterr().err.strip().splitlines()[-1]
+        assert re.match(rf'test\.py: error: .*{name} does not fit the model: of its parameters, {difference}', error)
+        assert run(monkeypatch, TOOLS / 'test.py', *args, '--no-strict') == 0
+        assert 'acc/top1' in ''.join(capfd.readouterr())
+
+
 TRAIN, TEST = 'train.py', 'test.py'
 UDL = 'optim_wrapper.type=UDLOptimWrapper', 'train_cfg.type=UDLEpochBasedTrainLoop'
 
@@ -213,6 +227,10 @@ UDL = 'optim_wrapper.type=UDLOptimWrapper', 'train_cfg.type=UDLEpochBasedTrainLo
      'NoSuchLR is not in the'),
     (TRAIN, ['{config}', '--auto-scale-lr', '--cfg-options', 'work_dir=w'], None),
     (TRAIN, ['{config}', '--seed', 'x'], "argument --seed: invalid int value: 'x'"),
+    (TRAIN, ['{config}', '--work-dir', 'broken.py/w'], 'work dir broken.py/w: cannot be written to (Not a directory)'),
+    (TRAIN, ['{config}', '--resume', 'page.pth'], '--resume page.pth: a web page, not a checkpoint'),
+    (TEST, ['{config}', 'page.pth'], 'checkpoint page.pth: a web page, not a checkpoint'),
+    (TEST, ['{config}', 'cut.pth'], 'checkpoint cut.pth: cut short'),
     (TEST, ['{config}', 'gone.pth'], 'checkpoint gone.pth: no such file'),
     (TEST, ['{config}', 'gone.pth', '--dump', 'p.json'], "argument --dump: 'p.json' must end in .pkl"),
     (TEST, ['{config}', 'gone.pth', '--interval', '0'], 'argument --interval: 0 is not'),
@@ -220,6 +238,9 @@ UDL = 'optim_wrapper.type=UDLOptimWrapper', 'train_cfg.type=UDLEpochBasedTrainLo
 def test_what_the_user_can_mend_is_said_plainly(monkeypatch, capfd, config, tmp_path, tool, args, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'broken.py').write_text('model = dict(\n')
+    (tmp_path / 'page.pth').write_text('<!DOCTYPE html>')
+    torch.save(torch.ones(9), tmp_path / 'whole.pth')
+    (tmp_path / 'cut.pth').write_bytes((tmp_path / 'whole.pth').read_bytes()[:-99])
     if message is None:  # a config without the setting that the option needs
         text = config.read_text().replace('auto_scale_lr = dict(base_batch_size=4)', '')
         (tmp_path / 'tiny.py').write_text(text)
