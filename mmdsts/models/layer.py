@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .gates import decide_gates, sample_gates
 from .idle import IdleNeurons
 from .neuron import SpecializedNeuron
+from .recomputation import statistics_once
 from .report import layer_report
 from .routed_conv import routed_conv
 from .routing import Pulse, Routing, members, straight_through_gumbel
@@ -113,7 +114,8 @@ class DSTSLayer(nn.Module):
 
     def merge(self, spatial: Tensor, temporal: Tensor) -> Tensor:
         """``Z``, from what both operators gave: each through its norm and activation, then summed (METHOD 1.4)."""
-        return self.activation(self.spatial_norm(spatial)) + self.activation(self.temporal_norm(temporal))
+        with statistics_once(self.spatial_norm, self.temporal_norm):
+            return self.activation(self.spatial_norm(spatial)) + self.activation(self.temporal_norm(temporal))
 
     def report(self, routing: Routing) -> dict[str, Tensor]:
         """Figures of the batch that ``routing`` is about, by name: see :func:`layer_report`."""
