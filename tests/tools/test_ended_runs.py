@@ -63,9 +63,8 @@ def test_killed_run_resumes(config, tmp_path):
     assert torch.load(tmp_path / f'epoch_{reached + 1}.pth')['meta']['epoch'] == reached + 1
 
 
-@pytest.mark.parametrize(('number', 'group'), [(signal.SIGTERM, True), (signal.SIGINT, False)])
-def test_asked_to_end_it_saves_and_says_how_to_go_on(config, tmp_path, number, group):
-    """Alone and, as clusters do it, together with its data workers."""
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_end_it_saves_and_says_how_to_go_on(config, tmp_path, number):
     process = start(config, tmp_path)
     wait_for(process, (tmp_path / 'epoch_1.pth').exists)
     os.kill(process.pid, number)

@@ -141,6 +141,15 @@ def test_train_options_reach_the_config(monkeypatch, config):
     assert cfg.work_dir == os.path.join('work_dirs', 'tiny')
 
 
+def test_resuming_the_newest_keeps_the_weights_to_begin_with(monkeypatch, config, tmp_path):
+    """MMAction2's tool drops ``load_from``: a first run that is given ``--resume`` began from random weights."""
+    (tmp_path / 'tiny.py').write_text(config.read_text() + "load_from = 'pretrained.pth'")
+    cfg = merged(monkeypatch, TOOLS / 'train.py', tmp_path / 'tiny.py', '--resume')
+    assert (cfg.resume, cfg.load_from) == (True, None)
+    assert cfg.default_hooks.checkpoint.load_from == 'pretrained.pth'
+    assert cfg.default_hooks.checkpoint.type == 'DurableCheckpointHook'
+
+
 def test_seed_of_the_config_stays_without_the_option(monkeypatch, config):
     cfg = merged(monkeypatch, TOOLS / 'train.py', config, '--deterministic', '--cfg-options',
                  'randomness.seed=5')

@@ -19,6 +19,8 @@ from mmaction.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from mmdsts.engine.checkpoint_files import find_resumable
+
 from .configs import mistakes_named, plain, run_config
 from .experiment import Job, RunError, code_digest
 from .extraction import describe_data, fingerprint
@@ -216,8 +218,7 @@ def read_log(folder: Path) -> dict:
 
 
 def _last_checkpoint(folder: Path) -> str | None:
-    note = folder / 'last_checkpoint'
-    return note.read_text().strip() if note.is_file() else None
+    return find_resumable([folder]).path
 
 
 def _parameters(config: Path) -> int:
