@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from types import FrameType
@@ -197,6 +198,9 @@ class StopHook(Hook):
         told = self.save(together)
         if is_main_process():
             self._runner.logger.warning(f'Ended by {signal.Signals(number).name}. {told or ""}')
+        if not together:
+            # As after a traceback: compat.end_process_group does not wait for processes that may be gone.
+            sys.last_type = SystemExit
         raise SystemExit(128 + number)
 
 
