@@ -73,7 +73,8 @@ def test_the_unrolled_iteration_is_ours():
     before = copy.deepcopy(models[0].state_dict())
     lr = 0.05
     ours = UDLOptimWrapperConstructor(dict(
-        type='UDLOptimWrapper', optimizer=dict(type='SGD', lr=lr, momentum=0.9), udl=dict(scope='full')))(models[0])
+        type='UDLOptimWrapper', optimizer=dict(type='SGD', lr=lr, momentum=0.9),
+        udl=dict(scope='full', direct_term=False)))(models[0])
     # Dropout and gates draw anew in each forward pass: the same draws for both, by a seed at each pass.
     def seed(*_):
         torch.manual_seed(0)
