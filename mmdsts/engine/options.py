@@ -26,7 +26,7 @@ class UDLOptions:
         fd_epsilon: See :func:`upstream_gradient`. Defaults to 0.01.
         upstream_lr: Learning rate of the upstream groups. Defaults to None, that of the group each came from.
             Schedulers that set a rate rather than scale it (``OneCycleLR``) overrule it: see ``GroupScheduler``.
-            The meta gradient is proportional to the inner rate, so with plain SGD and one rate for all, upstream moves
+            Without the direct term the meta gradient is proportional to the inner rate: with plain SGD upstream moves
             by the square of it; optimizers that scale their steps (Adam) do not have this.
         upstream_weight_decay: Weight decay of the upstream groups. Defaults to None, as for ``upstream_lr``.
         upstream_clip_grad: Arguments of :func:`torch.nn.utils.clip_grad_norm_` for the meta step, such as

@@ -1,6 +1,6 @@
 # Fine-tuning of a pretrained backbone: AdamW, linear warm-up, cosine. Our choice, not tuned on FineGym or Diving48.
-# Adaptive on purpose: UDL's gradient carries the rate of the simulated step as a factor, so that under plain SGD the
-# upstream parameters move with the square of the learning rate, which is hardly at all (or set udl.upstream_lr).
+# Adaptive on purpose: so are the measurements behind the neck's defaults (docs/evidence.md). Under plain SGD the notes'
+# form of UDL (udl.direct_term=False) moves upstream by the square of the learning rate, which is hardly at all.
 max_epochs = 30
 warmup_epochs = 3
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_begin=1, val_interval=1)
