@@ -22,6 +22,9 @@ from mmdsts.start import explained_start
 
 from .tiny_run import write
 
+# Trainings here are those of a user, also the one that several tests share.
+pytestmark = pytest.mark.new_neurons
+
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 THEIRS = Path(mmaction.__file__).parent / '.mim' / 'tools'
 
