@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import runpy
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmdsts.analysis.ablation.configs import neck_of
+from mmdsts.analysis.ablation.experiment import RunError
 from mmdsts.analysis.ablation.full_runs import FullRuns, describe_experiment_data, full_job, read_log
 from mmdsts.analysis.ablation.variants import find_variant
 
@@ -144,38 +144,50 @@ def test_help_names_variants_and_groups(ablate):
         assert word in out
 
 
+# Trains three epochs of however many, then fails.
+FAILS_EARLY = """
+import runpy, sys
+sys.argv = [{train!r}, *sys.argv[1:], '--cfg-options', 'train_cfg.max_epochs=3']
+runpy.run_path({train!r}, run_name='__main__')
+sys.exit('the machine went away')
+"""
+
+
 @pytest.mark.slow
-def test_whole_model_goes_on_after_a_stop(tiny, tmp_path):
+def test_whole_model_goes_on_after_a_training_that_ended_early(tiny, tmp_path):
     config, checkpoint = tiny
     cfg = Config.fromfile(config)
-    cfg.train_cfg.max_epochs = 25
+    cfg.train_cfg.max_epochs = 5
     cfg.param_scheduler = None
     cfg.log_processor = dict(window_size=1)
     variant = find_variant('dsts+udl', neck_of(cfg))
     job = full_job(cfg, variant, 1, str(checkpoint), 'start', describe_experiment_data(cfg), tmp_path, TOOLS)
     folder = Path(job.task.folder)
-    first, errors = FullRuns(), []
-
-    def run():
-        try:
-            first(job)
-        except Exception as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    deadline = time.monotonic() + 200
-    while not (folder / 'last_checkpoint').is_file() and time.monotonic() < deadline and thread.is_alive():
-        time.sleep(0.1)
-    first.stop()
-    thread.join(60)
-    assert 'tools/train.py ended with status' in str(errors)
+    (tmp_path / 'early').mkdir()
+    (tmp_path / 'early' / 'train.py').write_text(FAILS_EARLY.format(train=str(TOOLS / 'train.py')))
+    with pytest.raises(RunError, match=r'train\.py ended with status 1: the machine went away \(see .*train\.log'):
+        FullRuns()(job._replace(task=job.task._replace(tools=str(tmp_path / 'early'))))
     assert not (folder / 'trained.txt').exists()
     run, clips = FullRuns()(job)
     assert run.variant == 'dsts+udl'
     assert clips.correct.shape == (8,)
     assert run.accuracy == clips.correct.mean()
-    assert run.loss == read_log(folder)['loss']
     assert 0 <= run.agreement <= 1
-    assert len(list(folder.glob('*/vis_data/scalars.json'))) == 2  # it did not start anew
-    assert (folder / 'last_checkpoint').read_text().endswith('epoch_25.pth')
+    logged = [[json.loads(line) for line in path.read_text().splitlines()]
+              for path in sorted(folder.glob('*/vis_data/scalars.json'))]
+    # It went on where the other stopped, and from the start checkpoint before.
+    epochs = [[line['epoch'] for line in lines if 'loss' in line] for lines in logged]
+    assert epochs == [[1, 1, 2, 2, 3, 3], [4, 4, 5, 5]]
+    assert run.loss == logged[1][-1]['loss'] == read_log(folder)['loss']
+    assert f'Load checkpoint from {checkpoint}' in (folder / 'train.log').read_text()
+
+
+def test_nothing_starts_after_a_stop(tiny, tmp_path):
+    cfg = Config.fromfile(tiny[0])
+    variant = find_variant('static', neck_of(cfg))
+    job = full_job(cfg, variant, 0, str(tiny[1]), 'start', describe_experiment_data(cfg), tmp_path, TOOLS)
+    runs = FullRuns()
+    runs.stop()
+    with pytest.raises(RunError, match='stopped'):
+        runs(job)
+    assert not list(Path(job.task.folder).glob('*.pth'))

@@ -138,12 +138,14 @@ class FullRuns:
 
     def _train(self, job: Job) -> Path:
         folder = Path(job.task.folder)
-        key, config, done = folder / 'key.txt', folder / 'config.py', folder / 'trained.txt'
+        # Not in the folder itself, where the runner writes the config with what its command line changed.
+        key, config, done = folder / 'key.txt', folder / 'given' / 'config.py', folder / 'trained.txt'
         with self._hold(folder) as lock:
             if not key.is_file() or key.read_text() != job.key:
                 for path in folder.iterdir():
                     if path.name != 'lock':
                         shutil.rmtree(path) if path.is_dir() else path.unlink()
+                config.parent.mkdir()
                 config.write_text(job.task.config)
                 key.write_text(job.key)
             if not done.is_file():
