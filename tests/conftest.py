@@ -4,9 +4,10 @@ import mmdsts  # noqa: F401, I001  its repairs come before any other import of M
 
 import pytest
 from mmengine.registry import init_default_scope
-from torch import nn
 
 from mmdsts.models import SpecializedNeuron
+
+from .neurons import start_differently
 
 
 @pytest.fixture(autouse=True)
@@ -17,13 +18,8 @@ def _mmaction_scope():
 
 @pytest.fixture(autouse=True)
 def _neurons_that_differ(request, monkeypatch):
-    """Neurons as after training: those of a new layer are alike, and a test would not see them mixed up.
-
-    Tests of how a layer starts are marked ``new_neurons``.
+    """Neurons as after training. Tests of how a layer starts, and those that share a training between them or with
+    processes of their own, which this does not reach, are marked ``new_neurons``.
     """
     if not request.node.get_closest_marker('new_neurons'):
-        monkeypatch.setattr(SpecializedNeuron, 'start_like', _draw_score)
-
-
-def _draw_score(self, other):
-    nn.init.kaiming_normal_(self.score, nonlinearity='linear')
+        monkeypatch.setattr(SpecializedNeuron, 'start_like', start_differently)

@@ -8,6 +8,10 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from mmengine.registry import init_default_scope
 
+from mmdsts.models import SpecializedNeuron
+
+from ..neurons import start_differently
+
 
 def without_noise() -> None:
     """Decisions of the neck as in training, straight-through gradients and all, but without noise.
@@ -34,6 +38,7 @@ def train(work_dir, world_size: int, settings: dict, noise: bool = False, float6
     from .toy_recognizer import build_recognizer
 
     torch.set_num_threads(1)
+    SpecializedNeuron.start_like = start_differently  # as conftest.py has it in the first process
     init_default_scope('mmaction')
     settings = dict(settings)
     stop_after = settings.pop('stop_after', None)

@@ -12,6 +12,9 @@ from mmdsts.engine.checkpoint_files import CheckpointError, list_checkpoints, re
 
 from .runs import build_runner, loader
 
+# The unbroken training is shared by tests.
+pytestmark = pytest.mark.new_neurons
+
 EPOCHS = 4
 
 
