@@ -4,5 +4,5 @@ from torch import nn
 
 
 def start_differently(neuron, other):
-    """In the place of ``SpecializedNeuron.start_like``: operators and gates stay as drawn, the scoring kernel is full."""
+    """In the place of ``SpecializedNeuron.start_like``: operators and gates stay as drawn, the kernel is full."""
     nn.init.kaiming_normal_(neuron.score, nonlinearity='linear')
