@@ -171,7 +171,9 @@ def check_work_dir(path: str) -> None:
 
 def use_durable_hooks(cfg: Config) -> None:
     """Save checkpoints by our hook where the config names MMEngine's or none, and listen to signals."""
-    hooks = cfg.setdefault('default_hooks', {})
+    if not cfg.get('default_hooks'):  # setdefault would put a plain dict there, and MMEngine takes None, too
+        cfg.default_hooks = {}
+    hooks = cfg.default_hooks
     hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
     if hooks.checkpoint and hooks.checkpoint.get('type') == 'CheckpointHook':
         hooks.checkpoint.type = 'DurableCheckpointHook'
