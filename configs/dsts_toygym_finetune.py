@@ -1,4 +1,4 @@
-# DSTS and UDL on ToyGym, from a backbone that slowonly_toygym.py has trained (load_from): what `make demo` compares. A
+# DSTS and UDL on ToyGym, from a backbone that slowonly_toygym.py has trained: what `make demo` compares. A
 # few quiet epochs, since a comparison from scratch would measure when each network happens to leave its plateau.
 _base_ = 'dsts_toygym.py'
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Callable, Iterator, Sequence
 
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.hooks import CheckpointHook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -175,7 +176,8 @@ def use_durable_hooks(cfg: Config) -> None:
         cfg.default_hooks = {}
     hooks = cfg.default_hooks
     hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
-    if hooks.checkpoint and hooks.checkpoint.get('type') == 'CheckpointHook':
+    kind = hooks.checkpoint.get('type') if hooks.checkpoint else None
+    if kind in ('CheckpointHook', CheckpointHook):  # a lazy config holds the class
         hooks.checkpoint.type = 'DurableCheckpointHook'
     hooks.setdefault('stop', dict(type='StopHook'))
     hooks.setdefault('finite', dict(type='FiniteHook'))

@@ -64,8 +64,6 @@ def merge_args(cfg, args: argparse.Namespace) -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
         enable_amp(cfg)
-    if args.resume is not None:
-        resume(cfg, args.resume)
     if args.auto_scale_lr:
         if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
             raise cli.UsageError(f'--auto-scale-lr: config {args.config} does not say for which batch size '
@@ -76,6 +74,9 @@ def merge_args(cfg, args: argparse.Namespace) -> None:
     given = {name: value for name, value in given.items() if value is not None}
     cfg.randomness = {**(cfg.get('randomness') or dict(seed=None)), **given}
     cli.apply_common_options(cfg, args)
+    # After --cfg-options, whose load_from is where a run begins, not what a later one goes on from.
+    if args.resume is not None:
+        resume(cfg, args.resume)
 
 
 def main() -> None:

@@ -65,14 +65,14 @@ def check_resumable(runner, checkpoint: dict[str, Any]) -> None:
     try:
         load_exactly(runner.model, checkpoint, path)
     except CheckpointError as error:
-        raise CheckpointError(f'{error}. Resume with the config that it was trained by. {instead}') from error
+        raise CheckpointError(f'{error}. Resume with the config and the mmdsts version that it was trained by. {instead}') from error
     if not isinstance(runner.optim_wrapper, OptimWrapper) or 'optimizer' not in checkpoint:
         return
     theirs, ours = (state.get('param_groups', []) for state in
                     (checkpoint['optimizer'], runner.optim_wrapper.state_dict()))
     if _shape(theirs) != _shape(ours):
         raise CheckpointError(f'{path} was saved by a run {_describe(theirs)}, but this run is one {_describe(ours)}. '
-                              f'Resume with the config that it was trained by. {instead}')
+                              f'Resume with the config and the mmdsts version that it was trained by. {instead}')
 
 
 def _shape(groups: list[dict]) -> list[tuple]:

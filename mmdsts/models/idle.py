@@ -76,7 +76,7 @@ class IdleNeurons:
     def _cleared(self, i: int, neuron: nn.Module) -> bool:
         """Whether gradients were removed, or overwritten with zeros, since the last backward pass."""
         gradients = [p.grad for p in _parameters(neuron) if p.grad is not None]
-        return not gradients or (_marks(neuron) != self._left[i] and not any(bool(g.any()) for g in gradients))
+        return not gradients or (_marks(neuron) != self._left.get(i) and not any(bool(g.any()) for g in gradients))
 
 
 # Of each gradient: which tensor it is, and how often that was written to.

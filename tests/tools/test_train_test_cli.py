@@ -153,6 +153,13 @@ def test_resuming_the_newest_keeps_the_weights_to_begin_with(monkeypatch, config
     assert cfg.default_hooks.checkpoint.type == 'DurableCheckpointHook'
 
 
+def test_resuming_the_newest_goes_before_weights_named_by_cfg_options(monkeypatch, config):
+    """They are where the run began: going on from them would leave what was trained since behind."""
+    cfg = merged(monkeypatch, TOOLS / 'train.py', config, '--resume', '--cfg-options', 'load_from=start.pth')
+    assert (cfg.resume, cfg.load_from) == (True, None)
+    assert cfg.default_hooks.checkpoint.load_from == 'start.pth'
+
+
 def test_seed_of_the_config_stays_without_the_option(monkeypatch, config):
     cfg = merged(monkeypatch, TOOLS / 'train.py', config, '--deterministic', '--cfg-options',
                  'randomness.seed=5')

@@ -11,6 +11,7 @@ from mmengine.logging import MessageHub, print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ..upstream import declared_parameters
 
@@ -86,7 +87,7 @@ class RoutingWatchHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self._upstream = list(declared_parameters(model, trainable_only=False).values())
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None)  # a dict of wrappers has none
-        if self._upstream and optimizer is not None:
+        if self._upstream and isinstance(optimizer, Optimizer):  # a wrapper may hold something else
             self._handle = optimizer.register_step_pre_hook(self._measure)
 
     def after_train(self, runner) -> None:
