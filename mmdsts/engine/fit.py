@@ -65,7 +65,8 @@ def check_resumable(runner, checkpoint: dict[str, Any]) -> None:
     try:
         load_exactly(runner.model, checkpoint, path)
     except CheckpointError as error:
-        raise CheckpointError(f'{error}. Resume with the config and the mmdsts version that it was trained by. {instead}') from error
+        raise CheckpointError(
+            f'{error}. Resume with the config and the mmdsts version that it was trained by. {instead}') from error
     if not isinstance(runner.optim_wrapper, OptimWrapper) or 'optimizer' not in checkpoint:
         return
     theirs, ours = (state.get('param_groups', []) for state in
