@@ -85,8 +85,8 @@ def main() -> None:
     call('ablate.py', FINETUNE, '--checkpoint', checkpoint, '--variants', 'backbone', VARIANT,
          '--seeds', args.seeds, '--jobs', jobs, '--work-dir', finetune)
     console.rule("3. the same question where the paper's premise holds by construction")
-    call('ablate.py', '--control', 'groups=4', 'train=2000', 'test=1500', '--variants', 'two_operators', 'dsts',
-         '--epochs', 20, '--seeds', args.seeds, '--jobs', jobs, '--work-dir', folder / 'control')
+    call('ablate.py', '--control', '--variants', 'two_operators', 'dsts',
+         '--seeds', args.seeds, '--jobs', jobs, '--work-dir', folder / 'control')
     console.rule('4. what the neurons of one model learned')
     # The run of seed 0, where tools/ablate.py leaves it.
     run = finetune / 'runs' / f'{VARIANT}-s0'

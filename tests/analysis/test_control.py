@@ -65,11 +65,11 @@ def test_a_control_that_cannot_be_is_explained(change, message):
 @pytest.mark.new_neurons
 def test_dsts_with_its_defaults_gains_where_the_premise_holds():
     """Above its static twin and above two operators of its width, who do twice the work, beyond the clips' error."""
-    spec = ControlSpec(groups=4, channels=16, seed=1)
-    train, test = make_control(spec, train=2000, test=1500)
+    spec = ControlSpec()
+    train, test = make_control(spec)
     neck = dict(control_config(spec).model.neck)
     runs = {name: train_on_features(train, test, neck=find_variant(name, neck).neck, num_classes=spec.num_classes,
-                                    epochs=20)
+                                    seed=2)
             for name in ('dsts', 'static', 'two_operators')}
     correct = {name: run.correct[None].numpy() for name, run in runs.items()}
     for name in ('static', 'two_operators'):
