@@ -235,7 +235,7 @@ def test_resuming_by_another_optimizer_is_refused(three_epochs, tmp_path, plain,
 
 def test_resuming_another_model_is_refused(three_epochs):
     from .toy_recognizer import recognizer_config
-    with pytest.raises(CheckpointError, match='does not fit the model: .*missing are neck.layers.2.*the mmdsts version that'):
+    with pytest.raises(CheckpointError, match='does not fit the model: .*missing are neck.layers.2.*version that'):
         durable(three_epochs[True], resume=True, model=recognizer_config(neck=dict(num_layers=3))).train()
 
 
