@@ -7,7 +7,7 @@ from typing import Any, Sequence
 from mmaction.registry import MODELS
 from torch import Tensor, nn
 
-from mmdsts.models.feature import Features, feature_of
+from mmdsts.models.feature import Features, feature_of, put_back
 from mmdsts.models.neck import DSTSNeck
 from mmdsts.models.record import RoutingRecord
 
@@ -110,8 +110,4 @@ class DeployedDSTSNeck(nn.Module, RoutingRecord):
             active.append(index)
         self._record(active)
         out = feature + self.expand(hidden)
-        if self.keep_stages and not isinstance(x, Tensor):
-            stages = list(x)
-            stages[self.in_index] = out
-            return tuple(stages), {}
-        return out, {}
+        return put_back(x, out, self.in_index, self.keep_stages), {}

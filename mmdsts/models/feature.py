@@ -50,6 +50,15 @@ def feature_of(x: Features, in_index: int, in_channels: int) -> Tensor:
     raise ValueError(f'{found}; set in_channels to the width of the backbone')
 
 
+def put_back(x: Features, out: Tensor, in_index: int, keep_stages: bool) -> Features:
+    """What a neck returns: its output, or with ``keep_stages`` all stages of ``x`` with entry ``in_index`` replaced."""
+    if not keep_stages or isinstance(x, Tensor):
+        return out
+    stages = list(x)
+    stages[in_index] = out
+    return tuple(stages)
+
+
 def _advice(feature: Any) -> str:
     if isinstance(feature, (list, tuple)):
         return (

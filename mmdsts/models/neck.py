@@ -9,7 +9,7 @@ from mmaction.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .feature import Features, feature_of
+from .feature import Features, feature_of, put_back
 from .layer import DSTSLayer
 from .recomputation import is_repetition
 from .record import RoutingRecord
@@ -175,11 +175,7 @@ class DSTSNeck(BaseModule, RoutingRecord):
         else:
             self._record([routing.index for routing in routings])
             loss_aux = {}
-        if self.keep_stages and not isinstance(x, Tensor):
-            stages = list(x)
-            stages[self.in_index] = out
-            return tuple(stages), loss_aux
-        return out, loss_aux
+        return put_back(x, out, self.in_index, self.keep_stages), loss_aux
 
     def _losses(self, routings: list[Routing]) -> dict[str, Tensor]:
         loss_aux = _on_host([layer.report(routing) for layer, routing in zip(self.layers, routings)])

@@ -9,6 +9,8 @@ from mmcv.cnn import build_activation_layer, build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmdsts.models.feature import Features, feature_of, put_back
+
 
 class TwoOperatorLayer(nn.Module):
     """Spatial and temporal operator on all channels, for all samples alike: no neurons, no gates (METHOD 1.4).
@@ -98,6 +100,7 @@ class TwoOperatorNeck(BaseModule):
         for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f'{name} must be at least 1, got {value}')
+        self.in_channels = in_channels
         self.in_index = in_index
         self.keep_stages = keep_stages
         self.reduce = nn.Conv3d(in_channels, channels, 1) if hidden_channels is not None else nn.Identity()
@@ -110,7 +113,7 @@ class TwoOperatorNeck(BaseModule):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def forward(self, x: Any, data_samples: list | None = None) -> tuple[Any, dict[str, Tensor]]:
+    def forward(self, x: Features, data_samples: list | None = None) -> tuple[Features, dict[str, Tensor]]:
         """Run the module.
 
         Args:
@@ -120,13 +123,9 @@ class TwoOperatorNeck(BaseModule):
         Returns:
             The output, of the shape of the feature, and no losses.
         """
-        feature = hidden = x if isinstance(x, Tensor) else x[self.in_index]
-        hidden = self.reduce(hidden)
+        feature = feature_of(x, self.in_index, self.in_channels)
+        hidden = self.reduce(feature)
         for layer in self.layers:
             hidden = layer(hidden)
         out = feature + self.expand(hidden)
-        if self.keep_stages and not isinstance(x, Tensor):
-            stages = list(x)
-            stages[self.in_index] = out
-            return tuple(stages), {}
-        return out, {}
+        return put_back(x, out, self.in_index, self.keep_stages), {}
