@@ -298,9 +298,9 @@ def _list_from_file(filename: str, *args, **kwargs) -> list[str]:
     """Lines of a text file in any Unicode encoding; MMEngine's function where more is asked for."""
     from mmengine.fileio import list_from_file
 
-    from .datasets.text import read_text
+    from .datasets.text import read_lines
 
-    return list_from_file(filename, *args, **kwargs) if args or kwargs else read_text(filename).splitlines()
+    return list_from_file(filename, *args, **kwargs) if args or kwargs else read_lines(filename)
 
 
 def patch_list_encodings() -> bool:

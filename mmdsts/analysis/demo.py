@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mmdsts.datasets.diving48 import read_vocabulary
 from mmdsts.datasets.finegym import read_categories
-from mmdsts.datasets.text import read_text
+from mmdsts.datasets.text import read_lines
 from mmdsts.datasets.video import check_video, describe_error
 from mmdsts.errors import UsageError
 from mmdsts.models.record import last_active_neurons, routing_records
@@ -163,7 +163,7 @@ def _read_names(path: str) -> list[str]:
     try:
         if path.endswith('.json'):
             return read_vocabulary(path)
-        lines = read_text(path).splitlines()
+        lines = read_lines(path)
         return read_categories(path).classes if lines and lines[0].startswith('Clabel:') else lines
     except ValueError as error:
         raise UsageError(f'--label {error}') from error

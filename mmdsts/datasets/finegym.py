@@ -14,7 +14,7 @@ from mmengine.utils import is_abs
 
 from .availability import check_missing, drop_repeats, select_available
 from .single_label import SingleLabelMixin
-from .text import read_text
+from .text import read_lines
 
 _ELEMENT = re.compile(
     r'(?P<clip>[\w-]{11}_E_(?P<event_start>\d{6})_(?P<event_end>\d{6})'
@@ -226,7 +226,7 @@ def _read(path: str, pattern: re.Pattern, form: str) -> list[tuple[int, str, re.
     if not exists(path):
         raise FileNotFoundError(f'{path} is not there; the official lists are at https://sdolivia.github.io/FineGym')
     found = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         match = pattern.fullmatch(line.strip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 from mmengine.fileio import get
@@ -28,3 +29,11 @@ def read_text(path: str) -> str:
         raise ValueError(
             f'{path}, line {line}: the bytes {found!r} are not {encoding.upper()}; save the file as UTF-8'
         ) from error
+
+
+def read_lines(path: str) -> list[str]:
+    r"""Lines of a file, without what ends them (``\n``, ``\r\n`` or ``\r``); see :func:`read_text`.
+
+    What Unicode counts as the end of a line beside these (``str.splitlines`` does, too) may stand in a file name.
+    """
+    return [line.rstrip('\n') for line in io.StringIO(read_text(path), newline=None)]

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from mmaction.registry import DATASETS
+from mmengine.fileio import list_from_file
 
 from mmdsts.analysis.demo import _read_names
 from mmdsts.cli import UsageError
 from mmdsts.datasets.diving48 import read_vocabulary
 from mmdsts.datasets.finegym import read_categories, read_elements, read_sets
 from mmdsts.datasets.finegym_clips import read_windows
-from mmdsts.datasets.text import read_text
+from mmdsts.datasets.text import read_lines, read_text
 
 CLIP = 'vaultVideo1_E_000010_000042_A_0003_0005'
 ENCODINGS = ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be', 'utf-32']
@@ -45,6 +46,22 @@ def test_data_sets_of_mmaction2_read_them_too(tmp_path, kind, encoding):
     dataset = DATASETS.build(dict(type=kind, ann_file=str(tmp_path / 'list.txt'), pipeline=[]))
     info = dataset.get_data_info(0)
     assert (info.get('filename') or info['frame_dir'], info['label']) == ('sprüng', 1)
+
+
+@pytest.mark.parametrize('end', ['\n', '\r\n', '\r'])
+def test_only_newlines_end_a_line(tmp_path, end):
+    names = ['a\u2028b', 'a\x0cb\x1cc', 'a\x85b', '']
+    (tmp_path / 'list.txt').write_bytes(''.join(f'{name} 1{end}' for name in names).encode())
+    expected = [f'{name} 1' for name in names]
+    assert read_lines(str(tmp_path / 'list.txt')) == list_from_file(str(tmp_path / 'list.txt')) == expected
+
+
+def test_a_name_with_a_line_separator_is_one_clip(tmp_path):
+    (tmp_path / 'list.txt').write_text('a\u2028b 1\n', encoding='utf-8')
+    dataset = DATASETS.build(dict(type='VideoDataset', ann_file=str(tmp_path / 'list.txt'), pipeline=[], delimiter=' '))
+    assert [dataset.get_data_info(i)['filename'] for i in range(len(dataset))] == ['a\u2028b']
+    with pytest.raises(ValueError, match=r"line 1: found 'a\\u2028b 1'"):
+        read_elements(str(tmp_path / 'list.txt'))
 
 
 @pytest.mark.parametrize('reader', READERS)
