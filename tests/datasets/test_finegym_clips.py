@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from mmdsts.datasets import video
 from mmdsts.datasets.finegym import read_elements
 from mmdsts.datasets.finegym_clips import cut_clip, find_video, read_windows, take_stock, write_available
+from mmdsts.errors import ClipError
 
 from .shared_data import real_list
 
@@ -153,6 +155,26 @@ def test_tool_cuts_what_it_can(root, monkeypatch, capsys, ffmpeg):
     assert 'cutting 2' in out
     assert '-ss 17.750' in (root / 'clips' / f'{CLIPS[1]}.mp4').read_text()
     assert (root / 'clips' / f'{CLIPS[0]}.mp4').stat().st_size > 0  # the empty file was replaced
+
+
+def test_tool_opens_a_clip_once_and_what_it_cuts_again(root, monkeypatch, capsys, ffmpeg):
+    opened = []
+
+    def check(path):
+        opened.append(Path(path).stem)
+        if Path(path).read_bytes() == b'a video' and CLIPS[3] not in path:
+            raise ClipError(f'{path} is broken')
+
+    monkeypatch.setattr(video, 'check_every_frame', check)
+    (root / 'clips' / f'{CLIPS[1]}.mp4').write_bytes(b'a video')
+    (root / 'videos').mkdir()
+    (root / 'videos' / 'vaultVideo1.mp4').write_bytes(b'a long video')
+    tool(monkeypatch, '--root', root, '--open', '--videos', root / 'videos', '--info', root / 'info.json')
+    assert sorted(opened[:3]) == sorted(CLIPS[1:4])
+    assert sorted(opened[3:]) == sorted(CLIPS[:2])
+    out = capsys.readouterr().out
+    assert f'1 clips are there but cannot be decoded; the first: {root}/clips/{CLIPS[2]}.mp4 is broken' in out
+    assert '│ 3 of 5 ' in out
 
 
 def test_tool_without_lists(tmp_path, monkeypatch, capsys):

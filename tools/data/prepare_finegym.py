@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Iterable
 
 from rich.console import Console
 from rich.progress import track
@@ -38,8 +39,8 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def find_broken(folder: str, jobs: int) -> dict[str, str]:
-    """Clips that are there but cannot be decoded, and why."""
+def find_broken(clips: Iterable[Path], jobs: int) -> dict[str, str]:
+    """Of some clips those that are there but cannot be decoded, and why."""
 
     def fault(path: str) -> str | None:
         try:
@@ -48,20 +49,19 @@ def find_broken(folder: str, jobs: int) -> dict[str, str]:
             return str(error)
         return None
 
-    paths = sorted(str(path) for path in Path(folder).glob('*.mp4') if path.stat().st_size > 0)
+    paths = sorted(str(path) for path in clips if path.is_file() and path.stat().st_size > 0)
     with ThreadPoolExecutor(jobs) as pool:
         faults = list(track(pool.map(fault, paths), 'opening', total=len(paths)))
     return {path: fault for path, fault in zip(paths, faults) if fault}
 
 
-def take_stocks(lists: list[Path], folder: str, args: argparse.Namespace) -> tuple[list[Stock], dict[str, str]]:
-    """What is there of each list; with ``--open`` also what is there but cannot be decoded."""
-    broken = find_broken(folder, args.jobs) if args.open else {}
-    return [take_stock(str(path), folder, readable=lambda clip: clip not in broken) for path in lists], broken
+def take_stocks(lists: list[Path], folder: str, broken: dict[str, str]) -> list[Stock]:
+    """What is there of each list, but for the clips that are broken."""
+    return [take_stock(str(path), folder, readable=lambda clip: clip not in broken) for path in lists]
 
 
-def cut_missing(stocks: list[Stock], args: argparse.Namespace) -> None:
-    """Cut what is missing in any list and can be cut."""
+def cut_missing(stocks: list[Stock], args: argparse.Namespace) -> list[Path]:
+    """Cut what is missing in any list and can be cut; the clips that it tried."""
     windows = read_windows(args.info)
     if not Path(args.videos).is_dir():
         raise cli.UsageError(f'--videos {args.videos}: no such folder')
@@ -88,6 +88,7 @@ def cut_missing(stocks: list[Stock], args: argparse.Namespace) -> None:
         failures = [text for text in track(pool.map(cut, ready), 'cutting', total=len(ready)) if text]
     if failures:
         print(f'{len(failures)} clips could not be cut; the first: {failures[0]}')
+    return [clips / f'{clip}.mp4' for clip, _ in ready]
 
 
 def main() -> None:
@@ -100,10 +101,14 @@ def main() -> None:
             f'{annotations} has no list gym*_element*.txt; get them from https://sdolivia.github.io/FineGym'
         )
     try:
-        stocks, broken = take_stocks(lists, folder, args)
+        broken = find_broken(Path(folder).glob('*.mp4'), args.jobs) if args.open else {}
+        stocks = take_stocks(lists, folder, broken)
         if args.videos:
-            cut_missing(stocks, args)
-            stocks, broken = take_stocks(lists, folder, args)
+            changed = cut_missing(stocks, args)
+            for path in map(str, changed):
+                broken.pop(path, None)
+            broken.update(find_broken(changed, args.jobs) if args.open else {})
+            stocks = take_stocks(lists, folder, broken)
     except (ValueError, FileNotFoundError) as error:
         raise cli.UsageError(str(error)) from error
 
