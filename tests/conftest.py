@@ -1,5 +1,11 @@
 """Shared by all tests."""
 
+import os
+
+# Models of tests are small: threads gain nothing, and on a busy machine they wait for each other, many times longer
+# than the work takes. Set before torch is imported, and for the processes that tests start.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
 import mmdsts  # noqa: F401, I001  its repairs come before any other import of MMAction2
 
 import pytest
