@@ -1,7 +1,8 @@
 """A run that is asked to end, or loses a data worker, goes on after its last iteration."""
+import multiprocessing
 import os
 import signal
-import time
+import sys
 
 import pytest
 import torch
@@ -66,8 +67,8 @@ def traced(work_dir, seen, at=None, act=ask, where='after_train_iter', kind='udl
 
 @pytest.fixture(autouse=True)
 def _handlers():
-    """Whatever a run leaves, the tests' own Ctrl-C stays what it was."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)}
+    """Whatever a run leaves, the tests' own Ctrl-C stays what it was (torch sets its SIGCHLD once in a process)."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -193,26 +194,71 @@ def test_an_error_of_the_data_loses_no_iteration(tmp_path):
     assert save_after_failure(inside) is None  # in the middle of an iteration nothing can be saved
 
 
-@pytest.mark.slow
-def test_a_killed_data_worker_loses_no_iteration(tmp_path):
-    """In the middle of an iteration the error waits until the iteration is done."""
-    import multiprocessing
+def test_after_an_error_signals_mean_what_they_meant_before(tmp_path):
+    """In a notebook the process goes on after it, and Ctrl-C is to end what runs then."""
+    def fail():
+        raise OSError('clip.mp4 cannot be decoded')
 
-    def kill():
-        before = signal.getsignal(signal.SIGCHLD)
-        hit = []
-        signal.signal(signal.SIGCHLD, lambda *args: (hit.append(1), before(*args)))
-        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
-        while not hit:
-            time.sleep(0.01)
-        signal.signal(signal.SIGCHLD, before)
+    runner = traced(tmp_path, [], 3, fail, kind='plain epoch')
+    with pytest.raises(OSError, match=r'clip\.mp4'):
+        runner.train()
+    with pytest.raises(KeyboardInterrupt):
+        ask(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
-    seen = []
-    with pytest.raises(RuntimeError, match='DataLoader worker .* (is killed by signal: Killed|exited unexpectedly)'):
-        traced(tmp_path, seen, 2, kill, train_dataloader=loader(size=4 * BATCHES, num_workers=1, augment=False)).train()
-    assert read_checkpoint(tmp_path / 'interrupted.pth')['meta']['iter'] == 3
-    traced(tmp_path, seen, resume=True).train()
+
+def kill_worker(others):
+    worker = min(set(multiprocessing.active_children()) - others, key=lambda child: child.pid)
+    os.kill(worker.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)  # it is gone, and torch can still see of what
+
+
+def lose_worker(work_dir, kind, kill, **options):
+    """Lose a worker in the third iteration, and say what was trained and saved when the error came up."""
+    seen, others = [], set(multiprocessing.active_children())
+    runner = traced(work_dir, seen, 2, lambda: kill(others), kind=kind,
+                    train_dataloader=loader(size=4 * BATCHES, num_workers=1, augment=False, **options))
+    with pytest.raises(RuntimeError) as error:
+        runner.train()
+    saved_before = (work_dir / 'interrupted.pth').exists()
+    save_after_failure(runner)
+    done = len(seen)
+    assert read_checkpoint(work_dir / 'interrupted.pth')['meta']['iter'] == done
+    traced(work_dir, seen, kind=kind, resume=True).train()
     assert [iteration for iteration, *_ in seen] == list(range(2 * BATCHES))
+    return done, saved_before, str(error.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['udl epoch', 'plain epoch'])
+def test_a_killed_data_worker_loses_no_iteration(tmp_path, kind):
+    """In the middle of an iteration the error waits until the iteration is done."""
+    def kill(others):
+        hit = []
+        torch_handler = signal.getsignal(signal.SIGCHLD)
+        signal.signal(signal.SIGCHLD, lambda *args: hit.append(args))
+        kill_worker(others)
+        torch_handler(signal.SIGCHLD, sys._getframe())
+        signal.signal(signal.SIGCHLD, torch_handler)
+
+    done, saved_before, error = lose_worker(tmp_path, kind, kill)
+    assert (done, saved_before) == (3, True)
+    assert 'is killed by signal: Killed' in error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['udl epoch', 'plain epoch'])
+def test_a_killed_data_worker_that_the_signal_does_not_tell_of_loses_no_iteration(tmp_path, kind):
+    """The loader finds out when it has waited for the next batch; batches fetched in advance are trained on."""
+    def kill(others):
+        handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        kill_worker(others)
+        signal.signal(signal.SIGCHLD, handler)
+
+    done, saved_before, error = lose_worker(tmp_path, kind, kill, timeout=2)
+    assert 3 <= done < 2 * BATCHES
+    assert not saved_before
+    assert 'exited unexpectedly' in error
 
 
 # -- the rest of an epoch ---------------------------------------------------------------------------------------------

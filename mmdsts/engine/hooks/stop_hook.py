@@ -65,12 +65,24 @@ class StopHook(Hook):
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._previous.clear()
 
+    def _is_training(self, frame: FrameType | None) -> bool:
+        """Whether the run is still going on: no hook is told of an error that has ended it, in a notebook say."""
+        while frame is not None:
+            if frame.f_code.co_name == 'train' and frame.f_locals.get('self') is self._runner:
+                return True
+            frame = frame.f_back
+        return False
+
     def _on_request(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:  # a data worker, which has inherited this handler
             if number == signal.SIGTERM:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             return  # Ctrl-C reaches workers, too: their process needs them to end its iteration
+        if not self._is_training(frame):
+            self._stop_listening()
+            os.kill(os.getpid(), number)
+            return
         now = time.monotonic()
         if self._signal is None:
             self._signal, self._since = number, now
@@ -89,6 +101,11 @@ class StopHook(Hook):
             signal.signal(signal.SIGCHLD, self._on_child)
 
     def _on_child(self, number: int, frame: FrameType | None) -> None:
+        if not self._is_training(frame):
+            handler = self._previous[number]
+            self._stop_listening()
+            handler(number, frame)
+            return
         try:
             self._previous[number](number, frame)
         except RuntimeError as error:
@@ -140,13 +157,14 @@ class StopHook(Hook):
         number = self._agreed()
         if number:
             self._end(number, together=True)
-        if self._worker_error is not None:
-            self.save()
-            raise self._worker_error
         # At the end of an epoch its hooks come next, which save by themselves.
         rest = len(runner.train_dataloader) - hook.batches_done if hook.by_batches(runner) else \
             runner.max_iters - hook.iters_done
         self.between = rest > 0
+        # Looked at only now: what comes from here on finds the run between two iterations.
+        if self._worker_error is not None:
+            self.save()
+            raise self._worker_error
         if self._signal is not None and self.between and get_world_size() == 1:
             self._end(self._signal)  # it came just now
 
