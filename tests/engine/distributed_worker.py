@@ -81,7 +81,7 @@ def process(rank: int, world_size: int, port: int, work_dir, out: str, runs: lis
     import mmdsts  # noqa: F401  its repairs come before any other import of MMAction2
     from mmdsts.compat import end_process_group
 
-    from .test_with_mmengine import StopAfter  # noqa: F401  registers it
+    from .runs import StopAfter  # noqa: F401  registers it
     dist.init_process_group('gloo', rank=rank, world_size=world_size)
     try:
         results = [train(work_dir / name, world_size, settings, **options) for name, settings, options in runs]

@@ -9,10 +9,14 @@ import numpy as np
 import torch
 from mmaction.registry import DATASETS
 from mmaction.structures import ActionDataSample
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from .toy_recognizer import CLASSES, recognizer_config
+from .toy_recognizer import CLASSES, recognizer_config, state_of
+
+VALIDATION = dict(val_cfg=dict(), val_evaluator=dict(type='AccMetric'))
 
 
 @DATASETS.register_module(force=True)
@@ -75,3 +79,31 @@ def read_log(work_dir) -> list[dict]:
     """Lines of the scalar log of the only run in ``work_dir``, training only."""
     path = next(work_dir.glob('*/vis_data/scalars.json'))
     return [line for line in map(json.loads, path.read_text().splitlines()) if 'loss' in line]
+
+
+@HOOKS.register_module(force=True)
+class StopAfter(Hook):
+    """Interrupt a run as a time limit would."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, iters):
+        self.iters = iters
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.iters and not runner.train_loop_by_epoch:
+            raise KeyboardInterrupt
+
+    def after_train_epoch(self, runner):
+        if runner.iter == self.iters:
+            raise KeyboardInterrupt
+
+
+def full_state(runner):
+    state = state_of(runner.model)
+    for i, entry in runner.optim_wrapper.optimizer.state_dict()['state'].items():
+        state.update({f'optimizer {i} {k}': v for k, v in entry.items() if isinstance(v, torch.Tensor)})
+    for hook in runner.hooks:
+        if hasattr(hook, 'ema_model'):
+            state.update({f'ema {k}': v.clone() for k, v in hook.ema_model.state_dict().items()})
+    return state
