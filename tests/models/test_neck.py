@@ -1,10 +1,12 @@
+import inspect
+
 import pytest
 import torch
 from mmaction.registry import MODELS
 from mmengine.analysis import get_model_complexity_info
 
 import mmdsts  # noqa: F401
-from mmdsts.models import DSTSNeck
+from mmdsts.models import DSTSLayer, DSTSNeck
 
 
 def _neck(**kwargs):
@@ -145,6 +147,28 @@ def test_temperature_reaches_every_layer():
     assert [layer.temperature for layer in neck.layers] == [2.0, 2.0]
     neck.temperature = 0.3
     assert [layer.temperature for layer in neck.layers] == [0.3, 0.3]
+
+
+@pytest.mark.parametrize(('arguments', 'scale', 'flipped'), [
+    ({}, 2.0, 0.0), (dict(pulse_scale=4.0, gate_noise=1.0), 4.0, 0.46)], ids=['by default', 'as asked for'])
+def test_scale_of_pulses_and_noise_of_gates_reach_every_layer(arguments, scale, flipped):
+    """By default a gate at 0.1 goes where the test sends it; under the notes' noise P(0.1 + eps < 0) = 0.46 do not."""
+    torch.manual_seed(0)
+    neck = DSTSNeck(in_channels=200, num_layers=2, num_neurons=2, **arguments)
+    for layer in neck.layers:
+        for neuron in layer.neurons:
+            torch.nn.init.constant_(neuron.gate, 0.1)
+    _, loss_aux = neck(torch.randn(4, 200, 1, 2, 2))
+    for j, layer in enumerate(neck.layers):
+        assert layer.pulse.scale == scale
+        assert loss_aux[f'flipped/l{j}'].item() == pytest.approx(flipped, abs=0.1 * (flipped > 0))
+
+
+def test_a_layer_alone_has_the_defaults_of_the_neck():
+    neck, layer = (inspect.signature(kind).parameters for kind in (DSTSNeck, DSTSLayer))
+    shared = [name for name in layer if name in neck and layer[name].default is not inspect.Parameter.empty]
+    assert {'pulse', 'pulse_scale', 'gate_noise'} <= set(shared)
+    assert {name: layer[name].default for name in shared} == {name: neck[name].default for name in shared}
 
 
 def test_init_cfg_is_applied():

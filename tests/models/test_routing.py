@@ -143,15 +143,26 @@ def test_no_scale_is_learned_where_kernels_have_one_or_nothing_is_chosen(mode, n
     assert not list(pulse.parameters()) and pulse.upstream_parameter_names == ()
 
 
-def test_weights_from_before_the_learned_scale_keep_their_pulses():
+@pytest.mark.parametrize('origin', ['an older version', 'a plain dict'])
+def test_weights_from_before_the_learned_scale_keep_their_pulses(origin):
     layer, x = DSTSLayer(4, 3).eval(), torch.randn(5, 4, 2, 3, 3)
     old = layer.state_dict()
     del old['pulse.log_gain']
-    old._metadata['pulse']['version'] = 1
+    if origin == 'a plain dict':
+        old = dict(old)  # which says no version
+    else:
+        old._metadata['pulse']['version'] = 1
     other = DSTSLayer(4, 3).eval()
     other.load_state_dict(old)
     torch.testing.assert_close(other.pulse.scale, torch.tensor(1.0))
     torch.testing.assert_close(2 * other(x)[1].pulse, layer(x)[1].pulse)
+
+
+def test_weights_of_today_without_their_scale_are_refused():
+    state = DSTSLayer(4, 3).state_dict()
+    del state['pulse.log_gain']
+    with pytest.raises(RuntimeError, match=r'Missing key.*pulse\.log_gain'):
+        DSTSLayer(4, 3).load_state_dict(state)
 
 
 def test_choice_is_exactly_one_hot_and_follows_the_gumbel_distribution():
