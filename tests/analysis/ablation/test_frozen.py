@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mmdsts.analysis.ablation import FeatureSet, FrozenRecognizer, train_on_features
+from mmdsts.analysis.ablation import FeatureSet, FrozenRecognizer, frozen, train_on_features
 from mmdsts.analysis.ablation.frozen import class_scores
 
 from .samples import rise_or_fall
@@ -64,6 +64,27 @@ def test_runs_of_a_seed_are_paired(steps, neck):
     assert all(map(torch.equal, steps, order))
     assert not torch.equal(torch.cat(order[:6]), torch.cat(order[6:]))
     assert torch.equal(run.model.cls_head.fc_cls.weight, reference.model.cls_head.fc_cls.weight)
+    steps.clear()
+    other = train_on_features(TRAIN, TEST, neck=neck, epochs=1, batch_size=8, seed=6, optim_wrapper=still)
+    assert not torch.equal(torch.cat(steps), torch.cat(order[:6]))
+    assert not torch.equal(other.model.cls_head.fc_cls.weight, reference.model.cls_head.fc_cls.weight)
+
+
+def test_noise_of_a_seed_is_that_of_the_training_alone(monkeypatch):
+    """It begins alike whatever was drawn for the weights before, and not with the numbers that they are made of."""
+    begin, train_epoch = [], frozen._train_epoch
+
+    def watched(*args):
+        begin.append(torch.rand(3))
+        return train_epoch(*args)
+
+    monkeypatch.setattr(frozen, '_train_epoch', watched)
+    for neck, seed in ((None, 5), (DSTS, 5), (DSTS, 6)):
+        train_on_features(TRAIN, TEST, neck=neck, epochs=1, batch_size=8, seed=seed)
+    torch.manual_seed(5)
+    assert torch.equal(begin[0], begin[1])
+    assert not torch.equal(begin[0], begin[2])
+    assert not torch.equal(begin[0], torch.rand(3))
 
 
 def test_learning_rate_falls_along_half_a_cosine_step_by_step():
