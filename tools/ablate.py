@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Iterator
 
 import torch
 from mmengine.config import Config
@@ -110,12 +108,13 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'argument --lr: {args.lr} is not positive')
     if args.augmented_passes < 0:
         parser.error(f'argument --augmented-passes: {args.augmented_passes} is negative')
+    args.frozen = args.frozen or args.control is not None
     return args
 
 
-def read_config(args: argparse.Namespace, spec: ControlSpec | None) -> Config:
+def read_config(args: argparse.Namespace) -> Config:
     """The config with the options of the command line, and a neck."""
-    cfg = cli.load_config(args.config) if spec is None else control_config(spec)
+    cfg = cli.load_config(args.config) if args.control is None else control_config(read_control(args.control)[0])
     cli.merge_options(cfg, args.cfg_options)
     if args.neck:
         cfg.model.neck = {'type': 'DSTSNeck', **(cfg.model.get('neck') or {}), **args.neck}
@@ -154,13 +153,10 @@ def choose_variants(args: argparse.Namespace, neck: dict) -> list[Variant]:
     return [*baselines, *variants]
 
 
-@contextmanager
-def progress(console: Console) -> Iterator[Progress]:
+def progress(console: Console) -> Progress:
     """Bars with numbers and times."""
-    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TimeRemainingColumn())
-    with Progress(*columns, console=console) as bars:
-        yield bars
+    return Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                    TimeRemainingColumn(), console=console)
 
 
 def start_checkpoint(args: argparse.Namespace, cfg: Config, folder: Path, console: Console) -> str:
@@ -230,6 +226,18 @@ def full_jobs(args: argparse.Namespace, cfg: Config, variants: list[Variant], ch
     ]
 
 
+def make_jobs(args: argparse.Namespace, cfg: Config, variants: list[Variant], folder: Path,
+              console: Console) -> tuple[list[Job], str]:
+    """The runs, and what they start from."""
+    if args.control is not None:
+        spec, sizes = read_control(args.control)
+        return frozen_jobs(args, cfg, variants, control_files(spec, folder, **sizes), console), 'none, made features'
+    checkpoint = start_checkpoint(args, cfg, folder, console)
+    if args.frozen:
+        return frozen_jobs(args, cfg, variants, extracted(args, cfg, checkpoint, console), console), checkpoint
+    return full_jobs(args, cfg, variants, checkpoint, folder), checkpoint
+
+
 def run(jobs: list[Job], store: RunStore, args: argparse.Namespace, console: Console) -> list[Failure]:
     """Make the runs, with a bar and a line for each that ends."""
     left = [job for job in jobs if store.find(job.key) is None]
@@ -259,38 +267,30 @@ def main() -> None:
     """Run the experiment that the command line describes."""
     args = parse_args()
     console = Console(highlight=False)
-    spec, sizes = None, {}
-    if args.control is not None:
-        spec, sizes = read_control(args.control)
-        args.frozen = True
-        args.config = ' '.join(['--control', *(f'{key}={value}' for key, value in args.control.items())])
-    cfg = read_config(args, spec)
+    cfg = read_config(args)
     init_default_scope(cfg.get('default_scope') or 'mmaction')
     variants = choose_variants(args, neck_of(cfg))
     if args.checkpoint is not None:
         cli.check_checkpoint(args.checkpoint, '--checkpoint')
-    if spec is None:
+    if args.control is None:
         cli.check_data(cfg, ['train', 'test'])
-    name = 'control' if spec else f'ablate_{Path(args.config).stem}' + '_frozen' * args.frozen
+        name = f'ablate_{Path(args.config).stem}' + '_frozen' * args.frozen
+    else:
+        name = 'control'
     folder = Path(args.work_dir or Path('work_dirs') / name)
     with exclusive(folder):
         store = RunStore(folder)
-        checkpoint = 'none, made features' if spec else start_checkpoint(args, cfg, folder, console)
-        if args.frozen:
-            files = control_files(spec, folder, **sizes) if spec else extracted(args, cfg, checkpoint, console)
-            jobs = frozen_jobs(args, cfg, variants, files, console)
-        else:
-            jobs = full_jobs(args, cfg, variants, checkpoint, folder)
+        jobs, start = make_jobs(args, cfg, variants, folder, console)
         try:
             failures = run(jobs, store, args, console)
         finally:  # also of what an interrupted experiment has so far
-            report(jobs, store, args, variants, checkpoint, console)
+            report(jobs, store, args, variants, start, console)
     if failures:
         names = '; '.join(f'{failure.job.variant}, seed {failure.job.seed}' for failure in failures)
         sys.exit(f'ablate.py: {len(failures)} of {len(jobs)} runs failed: {names}. Run again to try them again.')
 
 
-def report(jobs: list[Job], store: RunStore, args: argparse.Namespace, variants: list[Variant], checkpoint: str,
+def report(jobs: list[Job], store: RunStore, args: argparse.Namespace, variants: list[Variant], start: str,
            console: Console) -> None:
     """Print and write what the runs that are there say."""
     results: dict[str, dict] = {}
@@ -303,9 +303,10 @@ def report(jobs: list[Job], store: RunStore, args: argparse.Namespace, variants:
     if not baselines or len(results) < 2:
         return
     reports = [make_report(titles, results, name) for name in baselines]
+    subject = args.config or ' '.join(['--control', *(f'{key}={value}' for key, value in args.control.items())])
     how = f'frozen features, {args.epochs} epochs, batch {args.batch_size}, AdamW {args.lr:g}' if args.frozen else \
         'whole model'
-    title = (f'# {args.config}: {how}\n\nStart: `{checkpoint}`; seeds 0 to {args.seeds - 1}; torch '
+    title = (f'# {subject}: {how}\n\nStart: `{start}`; seeds 0 to {args.seeds - 1}; torch '
              f'{torch.__version__}, mmdsts {mmdsts.__version__}.\n')
     for made in reports:
         console.rule(f'against: {made.baseline}')
