@@ -21,6 +21,7 @@ from mmdsts.datasets.finegym import read_categories
 from mmdsts.datasets.text import read_lines
 from mmdsts.datasets.video import check_video, describe_error
 from mmdsts.errors import UsageError
+from mmdsts.evaluation.samples import score_of
 from mmdsts.models.record import last_active_neurons, routing_records
 
 
@@ -121,8 +122,7 @@ def recognize(model: nn.Module, video: str, names: list[str], topk: int = 5) -> 
             raise UsageError(f'video {video}: the test pipeline fails on it: {describe_error(video, error)}') from error
 
     result = inference_recognizer(model, video, pipeline)
-    # MMAction2 1.0 kept the scores in pred_scores.item.
-    scores = result.pred_score if 'pred_score' in result else result.pred_scores.item
+    scores = score_of(result)
     best = scores.flatten().topk(min(topk, scores.numel()))
     labels = best.indices.tolist()
     active = last_active_neurons(model)

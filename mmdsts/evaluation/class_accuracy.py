@@ -9,6 +9,7 @@ from mmaction.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
 from .accuracy import mean_class_accuracy, rank_of_label, set_accuracy
+from .samples import label_of, score_of
 
 
 @METRICS.register_module()
@@ -89,10 +90,7 @@ class ClassAccuracyMetric(BaseMetric):
 
 
 def _scores_and_labels(sample: dict) -> tuple[np.ndarray, np.ndarray]:
-    if 'pred_score' in sample:
-        scores, labels = sample['pred_score'], sample['gt_label']
-    else:  # MMAction2 1.0
-        scores, labels = sample['pred_scores']['item'], sample['gt_labels']['item']
+    scores, labels = score_of(sample), label_of(sample)
     if isinstance(scores, dict):
         raise ValueError(f'A sample has scores of several modalities, {sorted(scores)}; use AccMetric for them')
     return scores.float().cpu().numpy(), labels.cpu().numpy().reshape(-1)

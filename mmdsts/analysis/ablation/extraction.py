@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmdsts.engine.random_state import preserve_random_state
 from mmdsts.errors import UsageError, one_line
+from mmdsts.evaluation.samples import label_of
 
 from .configs import mistakes_named, plain
 from .features import FeatureSet
@@ -277,8 +278,7 @@ def _features_of(model: nn.Module, batch: dict) -> Iterator[tuple[Tensor, Tensor
     data = model.data_preprocessor(batch, False)
     model.extract_feat(data['inputs'], test_mode=True)
     received = model.neck.take().float().cpu()
-    # MMAction2 1.0 kept the label in gt_labels.item.
-    labels = [s.gt_label if 'gt_label' in s else s.gt_labels.item for s in data['data_samples']]
+    labels = [label_of(sample) for sample in data['data_samples']]
     if len(received) != len(labels):
         raise UsageError(f'the pipeline gives {len(received) // len(labels)} views of a clip; frozen features take '
                          'one: set num_clips=1 of SampleFrames and one crop in the pipeline of val_dataloader')

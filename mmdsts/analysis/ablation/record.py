@@ -8,6 +8,8 @@ import torch
 from mmaction.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
+from mmdsts.evaluation.samples import label_of, score_of
+
 
 @METRICS.register_module()
 class ClipScores(BaseMetric):
@@ -25,11 +27,9 @@ class ClipScores(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Take the scores of a batch; of several views that were not averaged, the mean."""
         for sample in data_samples:
-            # MMAction2 1.0 kept both one level deeper.
-            score = sample['pred_score'] if 'pred_score' in sample else sample['pred_scores']['item']
-            label = sample['gt_label'] if 'gt_label' in sample else sample['gt_labels']['item']
+            score = score_of(sample)
             score = score.mean(dim=0) if score.dim() > 1 else score
-            self.results.append((score.float().cpu(), label.reshape(-1)[0].cpu()))
+            self.results.append((score.float().cpu(), label_of(sample).reshape(-1)[0].cpu()))
 
     def compute_metrics(self, results: list) -> dict:
         """Write the file; there is nothing to log."""

@@ -11,8 +11,9 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from mmdsts.cli import UsageError
 from mmdsts.engine.backbone_tape import BackboneTape
+from mmdsts.errors import UsageError
+from mmdsts.evaluation.samples import label_of, score_of
 from mmdsts.models import DSTSLayer, DSTSNeck
 
 #: How the active neuron of a sample is replaced: by the one of the next largest pulse, or by any other one.
@@ -178,16 +179,13 @@ def _test(
 
 def _predict(model: nn.Module, data: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """Labels and predicted classes of a preprocessed batch."""
-    samples = model(**data, mode='predict')
     labels, predictions = [], []
-    for sample in samples:
-        # MMAction2 1.0 kept both in fields named item.
-        label = sample.gt_label if 'gt_label' in sample else sample.gt_labels.item
-        score = sample.pred_score if 'pred_score' in sample else sample.pred_scores.item
+    for sample in model(**data, mode='predict'):
+        label = label_of(sample)
         if label.numel() != 1:
             raise UsageError(f'a clip has {label.numel()} labels; expected a data set with one class a clip')
         labels.append(label.reshape(()).cpu())
-        predictions.append(score.argmax().cpu())
+        predictions.append(score_of(sample).argmax().cpu())
     return torch.stack(labels), torch.stack(predictions)
 
 

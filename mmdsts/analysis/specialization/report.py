@@ -11,7 +11,7 @@ from typing import Any, Callable, Iterator, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from mmdsts.cli import UsageError
+from mmdsts.errors import UsageError
 from mmdsts.models import DSTSNeck
 
 from .collect import Record
