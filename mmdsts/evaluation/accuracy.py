@@ -7,6 +7,8 @@ is below all others, so that a network whose output is not finite is never right
 
 from __future__ import annotations
 
+from typing import Sequence
+
 import numpy as np
 
 
@@ -44,6 +46,20 @@ def mean_class_accuracy(correct: np.ndarray, labels: np.ndarray) -> tuple[float,
     return float(np.mean(hits[present] / samples[present])), int(present.sum())
 
 
+def fit_sets(class_sets: Sequence[int], num_classes: int) -> np.ndarray:
+    """Sets of a model's classes, shape ``(num_classes, )``; one that the data set does not have is in a set of its own,
+    -1.
+    """
+    fitted = np.full(num_classes, -1)
+    fitted[: len(class_sets)] = class_sets[:num_classes]
+    return fitted
+
+
+def best_of_set(scores: np.ndarray, labels: np.ndarray, class_sets: np.ndarray) -> np.ndarray:
+    """Whether the right class is the best of its set, bool, shape ``(S, )``; arguments as for :func:`set_accuracy`."""
+    return rank_of_label(scores, labels, candidates=class_sets[None] == class_sets[labels][:, None]) == 0
+
+
 def set_accuracy(scores: np.ndarray, labels: np.ndarray, class_sets: np.ndarray) -> tuple[float, float]:
     """Coarse and fine accuracy of classes that come in sets (the apparatus and group of a FineGym element).
 
@@ -60,5 +76,4 @@ def set_accuracy(scores: np.ndarray, labels: np.ndarray, class_sets: np.ndarray)
     predicted = np.where(np.isnan(scores), -np.inf, scores).argmax(1)
     finite = np.isfinite(scores[np.arange(len(labels)), labels])
     right_set = (class_sets[predicted] == class_sets[labels]) & finite
-    rank = rank_of_label(scores, labels, candidates=class_sets[None] == class_sets[labels][:, None])
-    return float(right_set.mean()), float((rank == 0).mean())
+    return float(right_set.mean()), float(best_of_set(scores, labels, class_sets).mean())

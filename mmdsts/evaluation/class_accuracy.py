@@ -8,7 +8,7 @@ import numpy as np
 from mmaction.registry import METRICS
 from mmengine.evaluator import BaseMetric
 
-from .accuracy import mean_class_accuracy, rank_of_label, set_accuracy
+from .accuracy import fit_sets, mean_class_accuracy, rank_of_label, set_accuracy
 from .samples import label_of, score_of
 
 
@@ -84,7 +84,7 @@ class ClassAccuracyMetric(BaseMetric):
         metrics['mean1'], num_classes = mean_class_accuracy(rank == 0, labels)
         class_sets = (self.dataset_meta or {}).get('class_sets')
         if class_sets is not None:
-            metrics['set'], metrics['within_set'] = set_accuracy(scores, labels, _fit(class_sets, scores.shape[1]))
+            metrics['set'], metrics['within_set'] = set_accuracy(scores, labels, fit_sets(class_sets, scores.shape[1]))
         metrics['num_classes'] = num_classes
         return metrics
 
@@ -94,10 +94,3 @@ def _scores_and_labels(sample: dict) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(scores, dict):
         raise ValueError(f'A sample has scores of several modalities, {sorted(scores)}; use AccMetric for them')
     return scores.float().cpu().numpy(), labels.cpu().numpy().reshape(-1)
-
-
-def _fit(class_sets: Sequence[int], num_classes: int) -> np.ndarray:
-    """Sets of the model's classes; one that the data set does not have is in a set of its own, -1."""
-    fitted = np.full(num_classes, -1)
-    fitted[: len(class_sets)] = class_sets[:num_classes]
-    return fitted

@@ -26,6 +26,7 @@ from mmdsts.evaluation.samples import label_of
 
 from .configs import mistakes_named, plain
 from .features import FeatureSet
+from .store import save_whole
 
 SPLITS = ('train', 'val', 'test')
 
@@ -48,7 +49,7 @@ def load_features(path: str | os.PathLike) -> FeatureSet:
 
 def save_features(features: FeatureSet, path: str | os.PathLike) -> None:
     """Write a file that :func:`load_features` reads."""
-    _save(features._asdict(), Path(path))
+    save_whole(features._asdict(), Path(path))
 
 
 def feature_file(
@@ -245,7 +246,7 @@ def _extract(
     loader = cfg.get('val_dataloader') or cfg.get('train_dataloader')
     with preserve_random_state():
         for features, labels in _parts(model, samples.since(done), loader.get('num_workers', 0)):
-            _save(dict(features=features, labels=labels), folder / _part_name(done))
+            save_whole(dict(features=features, labels=labels), folder / _part_name(done))
             done += len(labels)
             if on_progress is not None:
                 on_progress(done, total)
@@ -254,7 +255,7 @@ def _extract(
     found = {name: torch.cat([part[name] for part in parts]) for name in ('features', 'labels')}
     sets = samples.dataset.metainfo.get('class_sets')
     found['groups'] = None if sets is None else torch.tensor(sets)[found['labels']]
-    _save(found, folder / 'features.pt')
+    save_whole(found, folder / 'features.pt')
     for path in paths:
         path.unlink()
 
@@ -289,10 +290,3 @@ def _features_of(model: nn.Module, batch: dict) -> Iterator[tuple[Tensor, Tensor
 
 def _part_name(first: int) -> str:
     return f'part_{first:07d}.pt'
-
-
-def _save(content: dict[str, Tensor | None], path: Path) -> None:
-    """Whole or not at all."""
-    partial = path.with_suffix('.partial')
-    torch.save(content, partial)
-    os.replace(partial, path)

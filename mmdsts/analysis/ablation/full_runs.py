@@ -20,6 +20,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmdsts.engine.checkpoint_files import find_resumable
+from mmdsts.evaluation.accuracy import fit_sets
 
 from .configs import mistakes_named, plain, run_config
 from .experiment import Job, RunError, code_digest
@@ -112,10 +113,8 @@ class FullRuns:
         folder, config = Path(task.folder), self._train(job)
         self._call(job, 'test', config, _last_checkpoint(folder), '--work-dir', folder / 'test')
         found = torch.load(folder / _SCORES, weights_only=True)
-        scores, sets = found['scores'].numpy(), None
-        if task.class_sets is not None:
-            sets = np.full(scores.shape[1], -1)  # of a class that the data does not have
-            sets[: len(task.class_sets)] = task.class_sets[: len(sets)]
+        scores = found['scores'].numpy()
+        sets = None if task.class_sets is None else fit_sets(task.class_sets, scores.shape[1])
         clips = judge(scores, found['labels'].numpy(), sets)
         log = read_log(folder)
         run = Run(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from mmdsts.evaluation.accuracy import rank_of_label
+from mmdsts.evaluation.accuracy import best_of_set, rank_of_label
 
 
 class Run(NamedTuple):
@@ -68,10 +68,7 @@ def judge(scores: np.ndarray, labels: np.ndarray, class_sets: np.ndarray | None)
         labels: Shape ``(n,)``.
         class_sets: Set of each class, shape ``(K,)``; ``None`` without sets.
     """
-    within = None
-    if class_sets is not None:
-        siblings = class_sets[None] == class_sets[labels][:, None]
-        within = rank_of_label(scores, labels, candidates=siblings) == 0
+    within = None if class_sets is None else best_of_set(scores, labels, class_sets)
     return Clips(rank_of_label(scores, labels) == 0, within, scores.argmax(axis=1))
 
 
@@ -98,9 +95,7 @@ class RunStore:
     def add(self, run: Run, clips: Clips) -> None:
         """Keep a run: first what it said, then its line, so that a line always has its clips."""
         content = {name: torch.from_numpy(value) for name, value in clips._asdict().items() if value is not None}
-        path = self._clips_file(run)
-        torch.save(content, path.with_suffix('.partial'))
-        os.replace(path.with_suffix('.partial'), path)
+        save_whole(content, self._clips_file(run))
         torn = self.table.is_file() and not self.table.read_bytes().endswith(b'\n')
         new = not self.table.is_file() or not self.table.stat().st_size
         with open(self.table, 'a', newline='', encoding='utf-8') as file:
@@ -125,6 +120,13 @@ class RunStore:
             return []
         with open(self.table, newline='', encoding='utf-8') as file:
             return [run for run in map(_parse, csv.DictReader(file)) if run is not None]
+
+
+def save_whole(content: dict, path: Path) -> None:
+    """Save tensors so that a file that is there is complete."""
+    partial = path.with_suffix('.partial')
+    torch.save(content, partial)
+    os.replace(partial, path)
 
 
 def slug(variant: str) -> str:
