@@ -104,7 +104,10 @@ class DSTSLayer(nn.Module):
         else:
             index, gates = pulse.argmax(dim=1), None
             spatial, temporal = self._operate_in_evaluation(x, index)
-        out = self.fuse(self.merge(spatial, temporal))
+        # Not in merge, where subclasses would have to repeat it.
+        with statistics_once(self.spatial_norm, self.temporal_norm):
+            merged = self.merge(spatial, temporal)
+        out = self.fuse(merged)
         self.idle.watch(out, index, self.neurons)
         return out, Routing(index, pulse, probs, gates)
 
@@ -114,8 +117,7 @@ class DSTSLayer(nn.Module):
 
     def merge(self, spatial: Tensor, temporal: Tensor) -> Tensor:
         """``Z``, from what both operators gave: each through its norm and activation, then summed (METHOD 1.4)."""
-        with statistics_once(self.spatial_norm, self.temporal_norm):
-            return self.activation(self.spatial_norm(spatial)) + self.activation(self.temporal_norm(temporal))
+        return self.activation(self.spatial_norm(spatial)) + self.activation(self.temporal_norm(temporal))
 
     def report(self, routing: Routing) -> dict[str, Tensor]:
         """Figures of the batch that ``routing`` is about, by name: see :func:`layer_report`."""

@@ -10,6 +10,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmdsts.models.feature import Features, feature_of, put_back
+from mmdsts.models.recomputation import statistics_once
 
 
 class TwoOperatorLayer(nn.Module):
@@ -41,8 +42,9 @@ class TwoOperatorLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the layer; shapes ``(B, C, T, H, W)``."""
-        spatial = self.activation(self.spatial_norm(self.spatial(x)))
-        temporal = self.activation(self.temporal_norm(self.temporal(x)))
+        with statistics_once(self.spatial_norm, self.temporal_norm):
+            spatial = self.activation(self.spatial_norm(self.spatial(x)))
+            temporal = self.activation(self.temporal_norm(self.temporal(x)))
         return self.fuse(spatial + temporal)
 
 

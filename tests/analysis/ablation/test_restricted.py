@@ -1,7 +1,11 @@
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
+from mmdsts.analysis.ablation import TwoOperatorNeck
 from mmdsts.analysis.ablation.restricted import (
     FixedRoutingLayer,
     FixedRoutingNeck,
@@ -85,6 +89,17 @@ def test_fixed_routing_trains_where_the_test_goes_and_never_moves(x):
     assert all(map(torch.equal, before, after))
     moved = [neuron.gate.grad is not None for layer in neck.layers for neuron in layer.neurons]
     assert any(moved)
+
+
+@pytest.mark.parametrize('kind', [FixedRoutingNeck, UngatedNeck, SpatialNeck, TemporalNeck, TwoOperatorNeck])
+def test_statistics_move_once_under_activation_checkpointing(x, kind):
+    neck = kind(in_channels=C, num_layers=1, zero_init=False).double()
+    same = copy.deepcopy(neck)
+    for function in (neck, lambda x: checkpoint(same, x, use_reentrant=False)):
+        torch.manual_seed(2)
+        function(x)[0].sum().backward()
+    for (name, buffer), other in zip(neck.named_buffers(), same.buffers()):
+        assert torch.equal(buffer, other), name
 
 
 def test_all_are_dsts_necks():
