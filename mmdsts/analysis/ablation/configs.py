@@ -24,7 +24,7 @@ def neck_of(cfg: Config) -> dict:
     """
     model = cfg.get('model') or {}
     neck = model.get('neck')
-    kind = None if not neck else str(getattr(neck['type'], '__name__', neck['type'])).split('.')[-1]
+    kind = type_name(neck['type']) if neck else None
     if kind != 'DSTSNeck':
         raise UsageError(f"config {cfg.filename}: model.neck is {kind and repr(kind)}, expected a 'DSTSNeck', whose "
                          'variants are compared; add one with --neck KEY=VALUE ...')
@@ -56,7 +56,7 @@ def with_update(optim_wrapper: dict, udl: bool) -> dict:
         UsageError: Mixed precision of MMEngine's own wrapper is to be combined with UDL.
     """
     wrapper = plain(optim_wrapper)
-    kind = _name(wrapper.get('type', 'OptimWrapper'))
+    kind = type_name(wrapper.get('type', 'OptimWrapper'))
     if udl:
         if kind not in ('OptimWrapper', 'UDLOptimWrapper'):
             raise UsageError(f"optim_wrapper.type is {kind!r}: variants with UDL need 'OptimWrapper' or "
@@ -66,7 +66,7 @@ def with_update(optim_wrapper: dict, udl: bool) -> dict:
     if kind == 'UDLOptimWrapper':
         for name in ('amp', 'base_constructor'):
             wrapper.pop(name, None)
-        if _name(wrapper.get('constructor', '')) == 'UDLOptimWrapperConstructor':
+        if type_name(wrapper.get('constructor', '')) == 'UDLOptimWrapperConstructor':
             del wrapper['constructor']
         wrapper['type'] = 'OptimWrapper'
     wrapper.setdefault('type', 'OptimWrapper')
@@ -88,8 +88,8 @@ def run_config(cfg: Config, variant: Variant, checkpoint: str | None, scores: st
     else:
         cfg.model.neck = variant.neck
     cfg.optim_wrapper = with_update(cfg.optim_wrapper, variant.udl)
-    loop = _name(cfg.train_cfg.get('type') or ('EpochBasedTrainLoop' if cfg.train_cfg.get('by_epoch', True)
-                                               else 'IterBasedTrainLoop'))
+    plain_loop = 'EpochBasedTrainLoop' if cfg.train_cfg.get('by_epoch', True) else 'IterBasedTrainLoop'
+    loop = type_name(cfg.train_cfg.get('type') or plain_loop)
     cfg.train_cfg.pop('by_epoch', None)
     cfg.train_cfg.type = (_LOOPS if variant.udl else _PLAIN_LOOPS).get(loop, loop)
     if not variant.udl:
@@ -111,7 +111,8 @@ def run_config(cfg: Config, variant: Variant, checkpoint: str | None, scores: st
     return cfg
 
 
-def _name(kind: Any) -> str:
+def type_name(kind: Any) -> str:
+    """Name of a class that a config gives as such, by its name, or by its name in a module or scope."""
     return str(getattr(kind, '__name__', kind)).split('.')[-1]
 
 
@@ -122,7 +123,7 @@ def _plain_schedulers(schedulers: Any) -> Any:
     result = []
     for scheduler in [schedulers] if isinstance(schedulers, dict) else schedulers:
         scheduler = plain(scheduler)
-        if _name(scheduler['type']) == 'GroupScheduler':
+        if type_name(scheduler['type']) == 'GroupScheduler':
             if scheduler.pop('group') == 'upstream':
                 continue
             scheduler['type'] = scheduler.pop('policy')

@@ -22,6 +22,7 @@ from mmdsts.engine import UDLOptimWrapper
 from mmdsts.engine.heldout import with_next
 from mmdsts.engine.random_state import preserve_random_state
 
+from .configs import type_name
 from .features import FeatureSet
 
 OPTIMIZER = dict(type='AdamW', lr=4e-3, weight_decay=0.01)
@@ -227,16 +228,12 @@ def _seed_noise(seed: int) -> None:
 
 def _build_wrapper(model: FrozenRecognizer, config: dict | None) -> OptimWrapper:
     config = {'type': 'OptimWrapper', 'optimizer': OPTIMIZER, **(config or {})}
-    if _is_udl(config['type']):
+    if type_name(config['type']) == 'UDLOptimWrapper':
         config['udl'] = dict(config.get('udl') or {}, scope='full', backbone=None)
-        if str(config.get('constructor')).split('.')[-1] != 'UDLOptimWrapperConstructor':
+        if type_name(config.get('constructor')) != 'UDLOptimWrapperConstructor':
             config['base_constructor'] = config.get('constructor', 'DefaultOptimWrapperConstructor')
             config['constructor'] = 'UDLOptimWrapperConstructor'
     return build_optim_wrapper(model, config)
-
-
-def _is_udl(kind: Any) -> bool:
-    return kind is UDLOptimWrapper or str(kind).split('.')[-1] == UDLOptimWrapper.__name__
 
 
 def _batches(train: FeatureSet, batch_size: int, order: Tensor, device: str) -> Iterator[dict[str, Tensor]]:
