@@ -1,12 +1,11 @@
 """The loss of an MMEngine model as a function of tensors, as the hypergradient takes it (METHOD 2)."""
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
-from typing import Any, Callable, ContextManager, Iterator
+from contextlib import nullcontext
+from typing import Any, Callable, ContextManager
 
 import torch
 from mmengine.model import is_model_wrapper
-from mmengine.runner.amp import autocast
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -17,35 +16,6 @@ Batch = Any
 CHECKPOINTING = ('activation checkpointing inside what the simulated and meta steps differentiate: a recomputed '
                  "forward would see the live parameters, not the simulated ones. Use udl=dict(scope='neck'), which "
                  'leaves the backbone out, or switch it off (with_cp, use_checkpoint, activation_checkpointing)')
-
-
-@contextmanager
-def mixed_precision(model: nn.Module, dtype: torch.dtype | None) -> Iterator[None]:
-    """Autocast for one forward of a bare model, its classification scores in float32.
-
-    MMAction2's heads hand the scores to numpy for the training accuracy, and numpy has no bfloat16.
-
-    Args:
-        model: The bare model.
-        dtype: None switches mixed precision off.
-    """
-    if dtype is None:
-        yield
-        return
-    head = getattr(model, 'cls_head', None)
-    hook = None if head is None else head.register_forward_hook(lambda module, inputs, out: _float32(out))
-    try:
-        with autocast(dtype=dtype):
-            yield
-    finally:
-        if hook is not None:
-            hook.remove()
-
-
-def _float32(scores: Any) -> Any:
-    if isinstance(scores, Tensor):
-        return scores.float() if scores.is_floating_point() else scores
-    return type(scores)(map(_float32, scores)) if type(scores) in (list, tuple) else scores
 
 
 def bare(model: nn.Module) -> nn.Module:

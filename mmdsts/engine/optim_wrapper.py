@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Iterator
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
@@ -21,8 +21,10 @@ from .backbone_tape import BackboneTape
 from .constructor import DOWNSTREAM, GROUP, UPSTREAM
 from .hypergradient import meta_gradient, simulated_step
 from .inner_scale import InnerScale
-from .model_loss import HeldoutLoss, TrainLoss, bare, mixed_precision, run_forward, without
+from .mixed_precision import mixed_precision, read_amp
+from .model_loss import HeldoutLoss, TrainLoss, bare, run_forward, without
 from .options import UDLOptions
+from .process_mean import over_processes
 from .random_state import preserve_random_state
 from .step_log import StepLog
 from .upstream import split_parameters
@@ -81,7 +83,7 @@ class UDLOptimWrapper(OptimWrapper):
                  **kwargs) -> None:
         super().__init__(optimizer=optimizer, **kwargs)
         self.options = UDLOptions.from_config(udl)
-        self.cast_dtype, self.loss_scaler, self._fixed_scale = _mixed_precision(amp)
+        self.cast_dtype, self.loss_scaler, self._fixed_scale = read_amp(amp)
         self.inner_scale = InnerScale(self.loss_scaler is not None)
         #: Updates left out because of something not finite, in the life of this wrapper and its checkpoints.
         self.skipped = 0
@@ -153,7 +155,7 @@ class UDLOptimWrapper(OptimWrapper):
         if tape is not None:
             tape.clear()
         train_loss = TrainLoss(model, batch, autocast, tape, constant, leaves=features is not None)
-        common = dict(method=options.method, loss_scale=self.inner_scale.value, reduce=_joined())
+        common = dict(method=options.method, loss_scale=self.inner_scale.value, reduce=over_processes())
         with log.measure('simulated'):
             step = simulated_step(train_loss, upstream, downstream, self._inner_rates(),
                                   retain_graph=tape is not None and not constant, features=features, **common)
@@ -365,52 +367,6 @@ class UDLOptimWrapper(OptimWrapper):
             self.inner_scale.load_state_dict(udl['inner_scale'])
         super().load_state_dict(state)
         self._bound = None  # the groups are new dicts
-
-
-def _mixed_precision(amp: dict | None) -> tuple[torch.dtype | None, Any, float | None]:
-    """Autocast dtype, loss scaler and fixed loss scale from the ``amp`` argument of
-    :class:`UDLOptimWrapper`.
-    """
-    if amp is None:
-        return None, None, None
-    config = dict(amp)
-    dtype, loss_scale = config.pop('dtype', 'bfloat16'), config.pop('loss_scale', 'dynamic')
-    if config or dtype not in ('bfloat16', 'float16'):
-        raise ValueError(f"amp is {amp}, expected dict(dtype='bfloat16' or 'float16', loss_scale='dynamic' "
-                         "or a number "
-                         'or a dict of GradScaler arguments)')
-    if dtype == 'bfloat16':
-        return torch.bfloat16, None, None
-    if not torch.cuda.is_available():
-        raise ValueError("amp.dtype is 'float16', which needs CUDA, and there is none; use 'bfloat16'")
-    if loss_scale == 'dynamic':
-        arguments = {}
-    else:
-        arguments = dict(loss_scale) if isinstance(loss_scale, dict) else dict(init_scale=float(loss_scale))
-    # torch before 2.3 has no device-independent scaler.
-    scaler = torch.amp.GradScaler('cuda', **arguments) if hasattr(torch.amp, 'GradScaler') \
-        else torch.cuda.amp.GradScaler(**arguments)
-    fixed = None if loss_scale == 'dynamic' or isinstance(loss_scale, dict) else float(loss_scale)
-    return torch.float16, scaler, fixed
-
-
-def _joined():
-    """Averages tensors over processes, or None in a single one (see ``reduce`` of
-    :func:`upstream_gradient`).
-    """
-    return None if get_world_size() == 1 else _mean_over_processes
-
-
-def _mean_over_processes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """One all-reduce for each dtype, of all tensors in a row."""
-    result = dict(tensors)
-    for dtype in dict.fromkeys(t.dtype for t in tensors.values()):
-        names = [name for name, t in tensors.items() if t.dtype == dtype]
-        flat = torch.cat([tensors[name].reshape(-1) for name in names])
-        all_reduce(flat, op='mean')
-        for name, part in zip(names, flat.split([tensors[name].numel() for name in names])):
-            result[name] = part.view_as(tensors[name])
-    return result
 
 
 def _norm(parameters) -> float:
