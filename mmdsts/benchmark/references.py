@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmdsts.models import DSTSLayer
 from mmdsts.models.gates import sample_gates
-from mmdsts.models.routing import straight_through_gumbel
+from mmdsts.models.routing import active_neurons, straight_through_gumbel
 from mmdsts.models.selection import conv_per_sample, select_weights
 
 Operators = Callable[[DSTSLayer, Tensor, Tensor, Tensor], 'tuple[Tensor, Tensor]']
@@ -46,7 +46,7 @@ class ReferenceLayer(nn.Module):
         gates = sample_gates(torch.stack([neuron.gate for neuron in layer.neurons]), layer.soft_prob, layer.gate_noise)
         spatial, temporal = self.operators(layer, x, choice, gates)
         z = layer.activation(layer.spatial_norm(spatial)) + layer.activation(layer.temporal_norm(temporal))
-        return layer.fuse(z), choice.argmax(dim=1)
+        return layer.fuse(z), active_neurons(choice)
 
 
 def literal(layer: DSTSLayer, x: Tensor, choice: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +61,7 @@ def literal(layer: DSTSLayer, x: Tensor, choice: Tensor, gates: Tensor) -> tuple
 
 def winner_only(layer: DSTSLayer, x: Tensor, choice: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
     """Only the active neuron, scaled by its ``y_a``: the same values, but not the gradient of the choice."""
-    index = choice.argmax(dim=1)
+    index = active_neurons(choice)
     members = [(index == i).nonzero().flatten() for i in range(choice.shape[1])]
     parts = [[y * part for part in layer.neurons[i](x[rows], gates[i])]
              for i, rows in enumerate(members) if len(rows)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmdsts.models.layer import DSTSLayer
 from mmdsts.models.precision import at_least_single
-from mmdsts.models.routing import members
+from mmdsts.models.routing import largest_pulse, members
 
 from .fold import (
     fold_routing,
@@ -44,7 +44,7 @@ class Router(nn.Module):
         dtype = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(device_type=x.device.type, enabled=False):
             pooled = x.mean(dim=(2, 3, 4), dtype=dtype)
-            return torch.addmm(self.bias.to(dtype), pooled, self.matrix.to(dtype).t()).argmax(dim=1)
+            return largest_pulse(torch.addmm(self.bias.to(dtype), pooled, self.matrix.to(dtype).t()))
 
 
 def _zeros(*shape: int) -> Tensor:
@@ -101,7 +101,7 @@ class DeployedLayer(nn.Module):
 
     ::
 
-        X ── mean ── (N, C) matrix ── argmax ──► a
+        X ── mean ── (N, C) matrix ── largest ─► a
         │                                        │
         ├─ channels with b_a = 0 ── S'_a ── ReLU ┤      S', T': pruned, with the norms folded in
         │                                        + ── 1x1x1 conv ──► Z'

@@ -15,7 +15,7 @@ from .neuron import SpecializedNeuron
 from .recomputation import statistics_once
 from .report import layer_report
 from .routed_conv import routed_conv
-from .routing import Pulse, Routing, members, straight_through_gumbel
+from .routing import Pulse, Routing, active_neurons, largest_pulse, members, straight_through_gumbel
 from .selection import stack_parameters
 
 
@@ -96,13 +96,13 @@ class DSTSLayer(nn.Module):
         probs = (pulse / self.temperature).softmax(dim=1)
         if self.training:
             choice = self.choose(pulse)
-            index = choice.argmax(dim=1)
+            index = active_neurons(choice)
             gates = sample_gates(
                 stack_parameters(choice, [neuron.gate for neuron in self.neurons]), self.soft_prob, self.gate_noise
             )
             spatial, temporal = self._operate_in_training(x, choice, gates)
         else:
-            index, gates = pulse.argmax(dim=1), None
+            index, gates = largest_pulse(pulse), None
             spatial, temporal = self._operate_in_evaluation(x, index)
         # Not in merge, where subclasses would have to repeat it.
         with statistics_once(self.spatial_norm, self.temporal_norm):

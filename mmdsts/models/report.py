@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .routing import Routing, activation_share
+from .routing import Routing, activation_share, largest_pulse
 
 
 def layer_report(routing: Routing, gate: Tensor) -> dict[str, Tensor]:
@@ -18,8 +18,8 @@ def layer_report(routing: Routing, gate: Tensor) -> dict[str, Tensor]:
 
     ============== ===================================================================================
     ``share``      share of the samples that activated each neuron, shape ``(N,)``
-    ``agreement``  share of the samples that activated the neuron that the test would choose, the argmax
-                   of the pulses without noise; a router whose noise decides has about ``1 / N``
+    ``agreement``  share of the samples that activated the neuron that the test would choose, that of the
+                   largest pulse; a router whose noise decides has about ``1 / N``
     ``entropy``    entropy of ``share`` over ``log N``: 1 where all neurons are used alike, 0 where one
                    takes the whole batch
     ``temporal``   share of channels that the test would send to the temporal operator
@@ -41,7 +41,7 @@ def layer_report(routing: Routing, gate: Tensor) -> dict[str, Tensor]:
     report = {}
     if len(gate) > 1:
         report['share'] = share
-        report['agreement'] = (routing.index == routing.pulse.argmax(dim=1)).to(share.dtype).mean()
+        report['agreement'] = (routing.index == largest_pulse(routing.pulse)).to(share.dtype).mean()
         report['entropy'] = torch.special.entr(share).sum() / math.log(len(gate))
     report['temporal'] = (share * decided.to(share.dtype).mean(dim=1)).sum()
     if routing.gates is not None:

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from .routing import check_one_hot, members
+from .routing import active_neurons, check_one_hot, members
 from .selection import conv_per_sample, select_weights
 from .weight_gradients import (
     add_weight_gradients,
@@ -207,7 +207,7 @@ class _Group(NamedTuple):
 
 def _groups(choice: Tensor, masks: Tensor) -> list[_Group]:
     """Active neurons, in ascending order."""
-    groups = members(choice.argmax(dim=1))
+    groups = members(active_neurons(choice))
     masks = masks[[neuron for neuron, _ in groups]]
     unread = masks == 0
     reads = unread.byte().argsort(dim=1, stable=True)

@@ -172,7 +172,8 @@ class Pulse(nn.Module):
 
 
 def straight_through_gumbel(pulse: Tensor, temperature: float) -> Tensor:
-    """One-hot choice of a neuron with the gradient of the Gumbel-Softmax (METHOD 1.2, training).
+    """One-hot choice of a neuron with the gradient of the Gumbel-Softmax (METHOD 1.2, training; in the test
+    :func:`largest_pulse`).
 
     Unlike :func:`torch.nn.functional.gumbel_softmax` the forward value is *exactly* zero or one, which METHOD
     1.5 needs.
@@ -187,8 +188,25 @@ def straight_through_gumbel(pulse: Tensor, temperature: float) -> Tensor:
     """
     noise = -torch.empty_like(pulse).exponential_().log()
     soft = ((pulse + noise) / temperature).softmax(dim=-1)
-    hard = F.one_hot(soft.argmax(dim=-1), pulse.shape[-1]).to(soft.dtype)
+    hard = F.one_hot(largest_pulse(soft), pulse.shape[-1]).to(soft.dtype)
     return hard + (soft - soft.detach())
+
+
+def largest_pulse(pulse: Tensor) -> Tensor:
+    """The neuron that the test activates: that of the largest pulse, without noise (METHOD 1.2, test).
+
+    Args:
+        pulse: Pulses, shape ``(..., N)``.
+
+    Returns:
+        Active neurons, long, shape ``(...,)``; of equal pulses one.
+    """
+    return pulse.argmax(dim=-1)
+
+
+def active_neurons(choice: Tensor) -> Tensor:
+    """Active neuron of each sample, long, shape ``(B,)``, of a one-hot choice ``(B, N)``."""
+    return choice.argmax(dim=1)
 
 
 def load_balance_loss(routing: Routing) -> Tensor:
@@ -218,7 +236,7 @@ def check_one_hot(choice: Tensor) -> None:
     Raises:
         ValueError: If a row is not one-hot.
     """
-    one_hot = F.one_hot(choice.argmax(dim=1), choice.shape[1])
+    one_hot = F.one_hot(active_neurons(choice), choice.shape[1])
     wrong = ((choice != one_hot) & choice.isfinite()).any(dim=1).nonzero().flatten().tolist()
     if wrong:
         row = [round(entry, 4) for entry in choice[wrong[0]].tolist()]

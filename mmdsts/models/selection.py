@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .routing import check_one_hot
+from .routing import active_neurons, check_one_hot
 from .weight_gradients import lean_weight_gradients, rows_of_masks, weight_gradients
 
 
@@ -81,7 +81,7 @@ class _SelectWeights(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, choice: Tensor, masks: Tensor, *weights: Tensor) -> Tensor:
         ctx.save_for_backward(choice, masks, *weights)
-        index = choice.argmax(dim=1)
+        index = active_neurons(choice)
         # A masked copy of each active neuron once, then one copy a sample.
         active, position = index.unique(return_inverse=True)
         return gated_weights(masks, weights, active.tolist())[position]

@@ -20,7 +20,7 @@ from typing import Any, Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .routing import members
+from .routing import active_neurons, members
 
 # Entries of the weights of all neurons that are held at once: a piece that stays in the cache between being
 # written and read, but no fewer than this of each neuron: PyTorch gives smaller operations to one thread.
@@ -51,7 +51,7 @@ def lean_weight_gradients(
     """The values of :func:`weight_gradients`, not differentiable, ``None`` for weights of idle neurons."""
     grad_choice, grad_masks = torch.zeros_like(choice), torch.zeros_like(masks)
     grad_weights: list[Tensor | None] = [None] * len(weights)
-    groups = members(choice.argmax(dim=1))
+    groups = members(active_neurons(choice))
     for i, _ in groups:
         grad_weights[i] = weights[i].new_zeros(weights[i].shape)
     add_weight_gradients(groups, masks, weights, per_sample, grad_choice, grad_masks, grad_weights)
@@ -190,7 +190,7 @@ def second_weight_gradients(
     """Vector-Jacobian product of the three expressions in the head of this file, one piece of the weights
     after another.
     """
-    neurons, groups = range(len(weights)), members(choice.argmax(dim=1))
+    neurons, groups = range(len(weights)), members(active_neurons(choice))
     factors = rows_of_masks(masks, weights[0])
     grad_choice, grad_masks = torch.zeros_like(choice), torch.zeros_like(masks)
     grad_sample = torch.zeros_like(per_sample)

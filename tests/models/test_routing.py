@@ -6,7 +6,15 @@ from torch import nn
 
 from mmdsts.deployment.layer import DeployedLayer
 from mmdsts.models import DSTSLayer
-from mmdsts.models.routing import Pulse, Routing, activation_share, load_balance_loss, straight_through_gumbel
+from mmdsts.models.routing import (
+    Pulse,
+    Routing,
+    activation_share,
+    active_neurons,
+    largest_pulse,
+    load_balance_loss,
+    straight_through_gumbel,
+)
 
 from .literal import literal_pulse
 
@@ -182,6 +190,18 @@ def test_choice_has_the_gradient_of_the_gumbel_softmax():
     torch.manual_seed(3)
     reference = torch.nn.functional.gumbel_softmax(pulse, tau=0.7, hard=True)
     torch.testing.assert_close(ours, torch.autograd.grad((reference * weight).sum(), pulse)[0])
+
+
+def test_training_goes_where_the_test_does_once_pulses_outgrow_the_noise():
+    torch.manual_seed(0)
+    pulse = torch.randn(500, 6)
+    test = largest_pulse(pulse)
+    assert torch.equal(pulse.gather(1, test[:, None])[:, 0], pulse.max(dim=1).values)
+    agreement = [(active_neurons(straight_through_gumbel(s * pulse, 1.0)) == test).float().mean() for s in (1, 1e6)]
+    assert agreement[0] < 0.6
+    assert agreement[1] > 0.99
+    # Views of clips in further axes.
+    assert torch.equal(largest_pulse(pulse.view(5, 100, 6)), test.view(5, 100))
 
 
 def test_load_balance_loss_is_one_when_uniform_and_n_when_collapsed():

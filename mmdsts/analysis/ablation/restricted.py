@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmdsts.models import DSTSLayer, DSTSNeck
 from mmdsts.models.routed_conv import routed_conv
-from mmdsts.models.routing import Routing
+from mmdsts.models.routing import Routing, largest_pulse
 
 
 class FixedRoutingLayer(DSTSLayer):
@@ -26,7 +26,7 @@ class FixedRoutingLayer(DSTSLayer):
 
     def choose(self, pulse: Tensor) -> Tensor:
         """The largest pulse, without noise and without gradient."""
-        return F.one_hot(pulse.argmax(dim=1), pulse.shape[1]).to(pulse.dtype)
+        return F.one_hot(largest_pulse(pulse), pulse.shape[1]).to(pulse.dtype)
 
 
 class UngatedLayer(DSTSLayer):

@@ -15,6 +15,7 @@ from mmdsts.engine.backbone_tape import BackboneTape
 from mmdsts.errors import UsageError
 from mmdsts.evaluation.samples import label_of, score_of
 from mmdsts.models import DSTSLayer, DSTSNeck
+from mmdsts.models.routing import largest_pulse
 
 #: How the active neuron of a sample is replaced: by the one of the next largest pulse, or by any other one.
 RULES = ('runner_up', 'random')
@@ -139,7 +140,7 @@ def neurons_replaced(layer: DSTSLayer, rule: str, generator: torch.Generator | N
 
     def replace(module: nn.Module, inputs: tuple, pulse: Tensor) -> Tensor:
         others = pulse if rule == 'runner_up' else torch.rand(pulse.shape, generator=generator).to(pulse)
-        return others.scatter(1, pulse.argmax(dim=1, keepdim=True), -torch.inf)
+        return others.scatter(1, largest_pulse(pulse)[:, None], -torch.inf)
 
     handle = layer.pulse.register_forward_hook(replace)
     try:
@@ -164,7 +165,7 @@ def _test(
     pulse = torch.stack([torch.cat(seen) for seen in pulses]).float()
     # Several views of a clip lie side by side.
     pulse = pulse.unflatten(1, (len(labels), -1))
-    result = dict(labels=labels, predictions=predictions, active=pulse.argmax(dim=-1), leads=_leads(pulse).mean(dim=2))
+    result = dict(labels=labels, predictions=predictions, active=largest_pulse(pulse), leads=_leads(pulse).mean(dim=2))
     for rule in RULES:
         replaced = []
         for chosen in [[layer] for layer in layers] + [layers]:
