@@ -8,10 +8,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from mmdsts.models.gates import decide_gates
 from mmdsts.models.layer import DSTSLayer
-from mmdsts.models.routing import Pulse
-
-#: Modes of :class:`~mmdsts.models.routing.Pulse` that are affine maps of the average feature.
-FOLDED_PULSES = ('sum', 'mean', 'centered')
+from mmdsts.models.pulse import PULSES, Pulse
 
 
 def has_constant_statistics(norm: nn.Module) -> bool:
@@ -67,32 +64,31 @@ def prune(operator: Tensor, gates: Tensor, scale: Tensor) -> tuple[Tensor, Tenso
 
 
 def fold_routing(layer: DSTSLayer) -> tuple[Tensor, Tensor]:
-    """All that decides which neuron is active, as one affine map of the average feature (METHOD 1.1).
-
-    The scoring kernels collapse to a matrix, and the centring and scaling of ``pulse='centered'`` go into
-    it. The sum of ``pulse='sum'`` differs from the mean by a positive factor common to all neurons, which
-    no argmax sees.
+    """All that decides which neuron is active, as one affine map of the average feature (METHOD 1.1): the scoring
+    kernels collapse to a matrix, and the pulses add what they fold to.
 
     Returns:
-        Matrix ``(N, C)`` and bias ``(N,)``: the active neuron is the argmax of ``matrix @ mean_thw(X) +
+        Matrix ``(N, C)`` and bias ``(N,)``: the active neuron is that of the largest entry of ``matrix @ mean_thw(X) +
         bias``.
 
     Raises:
-        ValueError: If it is not known how the pulses of this layer are folded.
+        ValueError: If the pulses of this layer do not say how they are folded.
     """
-    if type(layer.pulse).forward is not Pulse.forward or layer.pulse.mode not in FOLDED_PULSES:
+    if not can_fold(type(layer.pulse)):
+        known = [name for name, kind in PULSES.module_dict.items() if can_fold(kind)]
         raise ValueError(
-            f'cannot deploy a DSTSLayer whose pulse is {layer.pulse}: only the modes {FOLDED_PULSES} of '
-            'mmdsts.models.routing.Pulse can be folded. Extend mmdsts.deployment.fold.fold_routing, or train with one '
-            'of these')
+            f'cannot deploy a DSTSLayer whose pulse is {layer.pulse}, which does not say how it is folded: give its '
+            f'class a method fold as mmdsts.models.pulse.Pulse describes it, or train with one of {", ".join(known)}')
     kernels = layer.scoring_matrix()
     # The mean runs over outputs too, as many as there are channels.
-    matrix = kernels.double() / kernels.shape[1]
-    bias = matrix.new_zeros(len(matrix))
-    if layer.pulse.mode == 'centered':
-        scale = torch.rsqrt(layer.pulse.running_var.double() + layer.pulse.eps)
-        matrix, bias = matrix * scale[:, None], -layer.pulse.running_mean.double() * scale
+    matrix, bias = layer.pulse.fold(kernels.double() / kernels.shape[1])
     return matrix.to(kernels.dtype), bias.to(kernels.dtype)
+
+
+def can_fold(kind: type[Pulse]) -> bool:
+    """Whether the last class that has a say in the pulses of a kind also says how they are folded."""
+    last = next(base for base in kind.__mro__ if {'forward', 'normalise', 'fold'} & vars(base).keys())
+    return 'fold' in vars(last)
 
 
 def gates_of(layer: DSTSLayer) -> list[Tensor]:

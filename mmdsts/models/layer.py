@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from .gates import decide_gates, sample_gates
 from .idle import IdleNeurons
 from .neuron import SpecializedNeuron
+from .pulse import build_pulse
 from .recomputation import statistics_once
 from .report import layer_report
 from .routed_conv import routed_conv
-from .routing import Pulse, Routing, active_neurons, largest_pulse, members, straight_through_gumbel
+from .routing import Routing, active_neurons, largest_pulse, members, straight_through_gumbel
 from .selection import stack_parameters
 
 
@@ -38,8 +39,8 @@ class DSTSLayer(nn.Module):
     Args:
         channels: Number of channels ``C``, kept by the layer.
         num_neurons: Number of neurons ``N``, at least 1.
-        pulse: Kind of pulse, see :class:`Pulse`.
-        pulse_scale: ``scale`` of :class:`Pulse`.
+        pulse: Kind of pulse, see :func:`build_pulse`.
+        pulse_scale: ``scale`` of :func:`build_pulse`.
         temperature: Temperature of the Gumbel-Softmax.
         soft_prob: See :func:`sample_gates`.
         gate_std: See :class:`SpecializedNeuron`.
@@ -67,7 +68,7 @@ class DSTSLayer(nn.Module):
         # the router, which cannot know yet, gets no gradient (docs/evidence.md).
         for neuron in self.neurons[1:]:
             neuron.start_like(self.neurons[0])
-        self.pulse = Pulse(num_neurons, pulse, pulse_scale)
+        self.pulse = build_pulse(num_neurons, pulse, pulse_scale)
         self.spatial_norm = build_norm_layer(norm_cfg, channels)[1]
         self.temporal_norm = build_norm_layer(norm_cfg, channels)[1]
         self.activation = build_activation_layer(act_cfg)

@@ -34,9 +34,8 @@ class DSTSNeck(BaseModule, RoutingRecord):
         hidden_channels: Width of the layers, between a 1x1x1 convolution before and one after them; ``None``
             means the width of the feature and no such convolutions. A neuron holds ``13 C^2`` weights, so
             wide features need it. Defaults to None.
-        pulse: ``'sum'`` (the definition in the notes), ``'mean'`` or ``'centered'``, see
-            :class:`~mmdsts.models.routing.Pulse`. Defaults to ``'centered'``: docs/toygym.md has the measurement
-            behind it.
+        pulse: Kind of pulse, a name in :data:`mmdsts.models.pulse.PULSES`; ``'sum'`` is the definition in the notes.
+            Defaults to ``'centered'``: docs/toygym.md has the measurement behind it.
         pulse_scale: What the learned scale of ``'centered'`` starts from, against Gumbel noise of scale 1. Defaults to
             2.
         temperature: Temperature of the Gumbel-Softmax; an attribute, so that a hook can follow a schedule.

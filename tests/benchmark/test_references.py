@@ -4,6 +4,7 @@ import torch
 from mmdsts.benchmark.layers import evaluation, feature, layer, training_step
 from mmdsts.benchmark.measure import Settings
 from mmdsts.benchmark.references import FORMS, ConvPair, ReferenceLayer, literal, winner_only
+from mmdsts.models.pulse import build_pulse
 
 
 def _layer():
@@ -41,7 +42,7 @@ def test_every_form_is_the_layer(operators, literal_pulse):
 def test_the_literal_pulse_is_the_sum():
     ours, x = _layer()
     x = 10 * x
-    ours.pulse.mode = 'sum'
+    ours.pulse = build_pulse(3, 'sum')
     expected = ours.pulse(x, ours.scoring_matrix())
     seen = []
 

@@ -9,7 +9,7 @@ import mmdsts
 from mmdsts.deployment import DeployedDSTSNeck, deployed_config, load_deployed, save_deployed
 from mmdsts.deployment.check import answer
 from mmdsts.models import DSTSNeck
-from mmdsts.models.routing import Pulse
+from mmdsts.models.pulse import MeanPulse
 
 from .small_models import CLIPS, CLIPS_SHAPE, FRAMES, FRAMES_SHAPE, build, pixels
 
@@ -184,14 +184,11 @@ def test_configs_that_do_not_fit(tmp_path):
 
 def test_pulses_that_cannot_be_folded_are_refused():
     neck = _neck()
-    neck.layers[1].pulse.mode = 'max'
-    with pytest.raises(ValueError, match=r"pulse is Pulse\(mode='max'\): only the modes \('sum', 'mean', 'centered'\)"):
-        mmdsts.deploy(neck)
 
-    class Loudest(Pulse):
-        def forward(self, x, kernels):
-            return super().forward(x, kernels).abs()
+    class Loudest(MeanPulse):
+        def normalise(self, sums, terms):
+            return super().normalise(sums, terms).abs()
 
-    neck.layers[1].pulse = Loudest(4, 'mean').eval()
-    with pytest.raises(ValueError, match=r"pulse is Loudest\(mode='mean'\)"):
+    neck.layers[1].pulse = Loudest(4, 1.0).eval()
+    with pytest.raises(ValueError, match=r'pulse is Loudest\(\).*a method fold.*one of sum, mean, centered'):
         mmdsts.deploy(neck)

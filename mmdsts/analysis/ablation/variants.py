@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 
 from mmdsts.errors import CONFIG_MISTAKES, UsageError, one_line
 from mmdsts.models import DSTSNeck
-from mmdsts.models.routing import PULSES
+from mmdsts.models.pulse import PULSES
 
 UDL_SUFFIX = '+udl'
 SHORT = dict(N='num_neurons', L='num_layers')
@@ -88,7 +88,7 @@ def _other_layers(neck: dict) -> list[str]:
 _GROUPS: dict[str, Callable[[dict], list[str]]] = {
     'main': lambda neck: ['backbone', 'static', 'parameter_twin', 'compute_twin', 'dsts', 'dsts+udl'],
     'parts': lambda neck: ['two_operators', 'random_routing', 'no_gates', 'spatial_only', 'temporal_only'],
-    'pulses': lambda neck: [f'pulse={p}' for p in PULSES if p != _argument(neck, 'pulse')],
+    'pulses': lambda neck: [f'pulse={p}' for p in PULSES.module_dict if p != _argument(neck, 'pulse')],
     'neurons': _other_neurons,
     'layers': _other_layers,
 }
