@@ -1,0 +1,43 @@
+"""Repairs to the installed stack, so that MMAction2 1.x runs on today's packages (METHOD 5).
+
+Each ``patch_*`` function looks for the very condition it repairs, does nothing where that condition does not
+hold, may be called any number of times and says by its return value whether this call changed something.
+:func:`apply_patches` calls them all; ``import mmdsts`` calls it before anything of MMAction2 is imported.
+"""
+
+from .checkpoints import checkpoint_globals, patch_weights_only
+from .data import patch_list_encodings, patch_loader_without_workers, patch_unnamed_clips, patch_unpacked_sampling
+from .packages import (
+    patch_missing_drn,
+    patch_missing_importlib_metadata,
+    patch_missing_pkg_resources,
+    require_stack,
+)
+from .processes import end_process_group, patch_cpu_launcher
+from .recognizers import patch_chunked_testing
+
+__all__ = [
+    'apply_patches', 'checkpoint_globals', 'end_process_group', 'patch_chunked_testing', 'patch_cpu_launcher',
+    'patch_list_encodings', 'patch_loader_without_workers', 'patch_missing_drn', 'patch_missing_importlib_metadata',
+    'patch_missing_pkg_resources', 'patch_unnamed_clips', 'patch_unpacked_sampling', 'patch_weights_only',
+    'require_stack'
+]
+
+
+def apply_patches() -> None:
+    """Apply every patch whose condition holds here.
+
+    Raises:
+        ImportError: if the stack we plug into is not installed.
+    """
+    require_stack()
+    patch_missing_importlib_metadata()
+    patch_missing_drn()
+    patch_missing_pkg_resources()
+    patch_weights_only()
+    patch_cpu_launcher()
+    patch_chunked_testing()
+    patch_loader_without_workers()
+    patch_list_encodings()
+    patch_unpacked_sampling()
+    patch_unnamed_clips()
