@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import tempfile
@@ -44,6 +45,17 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
                         help='how the processes of a distributed run were started')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+@contextlib.contextmanager
+def about(option: str, value: object) -> Iterator[None]:
+    """Usage errors inside are about the value of an option, and name it first; without a value they stay as they are."""
+    try:
+        yield
+    except UsageError as error:
+        if value is None:
+            raise
+        raise UsageError(f'{option} {error}') from error
 
 
 def load_config(path: str) -> Config:

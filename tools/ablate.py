@@ -145,9 +145,11 @@ def read_control(options: dict) -> tuple[ControlSpec, dict[str, int]]:
 def choose_variants(args: argparse.Namespace, neck: dict) -> list[Variant]:
     """The variants of the command line, with the baselines among them, each of which can be built."""
     check_variant(find_variant('dsts', neck))  # the others are made from it
-    variants = find_variants(args.variants, neck)
+    with cli.about('--variants', args.variants):
+        variants = find_variants(args.variants, neck)
     known = {variant.name for variant in variants}
-    baselines = [find_variant(name, neck) for name in args.baseline if name not in known]
+    with cli.about('--baseline', args.baseline):
+        baselines = [find_variant(name, neck) for name in args.baseline if name not in known]
     for variant in [*baselines, *variants]:
         check_variant(variant)
     return [*baselines, *variants]

@@ -49,14 +49,18 @@ def main() -> None:
     check_video(args.video)
     cli.check_checkpoint(args.checkpoint, 'checkpoint')
     if args.out:
-        check_output(args.out)
+        with cli.about('--out', args.out):
+            check_output(args.out)
     cfg = cli.load_config(args.config)
     cli.merge_options(cfg, args.cfg_options)
     model = load_recognizer(cfg, args.checkpoint, args.device)
-    prediction = recognize(model, args.video, class_names(model, args.label), args.topk)
+    with cli.about('--label', args.label):
+        names = class_names(model, args.label)
+    prediction = recognize(model, args.video, names, args.topk)
     print(describe(prediction))
     if args.out:
-        print(f'drawn: {draw_prediction(prediction, args.video, args.out)}')
+        with cli.about('--out', args.out):
+            print(f'drawn: {draw_prediction(prediction, args.video, args.out)}')
 
 
 if __name__ == '__main__':

@@ -89,7 +89,7 @@ def class_names(model: nn.Module, label_file: str | None = None) -> list[str]:
     if label_file is not None:
         names = _read_names(label_file)
         if len(names) != num_classes:
-            raise UsageError(f'--label {label_file} has {len(names)} names, but the model has {num_classes} classes')
+            raise UsageError(f'{label_file} has {len(names)} names, but the model has {num_classes} classes')
         return names
     for names in (model.dataset_meta.get('classes'), _names_of_dataset(model.cfg)):
         if names and len(names) == num_classes:
@@ -159,14 +159,14 @@ def describe_layer(active: list[int]) -> str:
 
 def _read_names(path: str) -> list[str]:
     if not Path(path).is_file():
-        raise UsageError(f'--label {path}: no such file (the working directory is {os.getcwd()})')
+        raise UsageError(f'{path}: no such file (the working directory is {os.getcwd()})')
     try:
         if path.endswith('.json'):
             return read_vocabulary(path)
         lines = read_lines(path)
         return read_categories(path).classes if lines and lines[0].startswith('Clabel:') else lines
     except ValueError as error:
-        raise UsageError(f'--label {error}') from error
+        raise UsageError(str(error)) from error
 
 
 def _names_of_dataset(cfg: Config) -> Any:

@@ -27,7 +27,7 @@ _GIF_FRAMES = 60
 def check_output(out: str) -> None:
     """UsageError if the ending of ``out`` is none that can be written."""
     if Path(out).suffix.lower() not in PICTURES + VIDEOS:
-        raise UsageError(f'--out {out}: expected a name that ends in one of {", ".join(PICTURES + VIDEOS)}')
+        raise UsageError(f'{out}: expected a name that ends in one of {", ".join(PICTURES + VIDEOS)}')
 
 
 def draw_prediction(prediction: Prediction, video: str, out: str) -> Path:
@@ -55,7 +55,7 @@ def draw_prediction(prediction: Prediction, video: str, out: str) -> Path:
     else:
         written = _write_video(prediction, video, path)
     if not written:
-        raise UsageError(f'--out {out}: could not be written')
+        raise UsageError(f'{out}: could not be written')
     return path
 
 

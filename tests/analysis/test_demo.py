@@ -102,7 +102,7 @@ def test_class_names(run, tmp_path):
     plain.write_text('one\ntwo\n')
     with pytest.raises(UsageError, match=r'names\.txt has 2 names, but the model has 99 classes'):
         class_names(model, str(plain))
-    with pytest.raises(UsageError, match=r'--label none\.txt: no such file'):
+    with pytest.raises(UsageError, match=r'^none\.txt: no such file'):
         class_names(model, 'none.txt')
     official.write_text('Clabel: 1; set: 1; Glabel: 1; starts at one')
     with pytest.raises(UsageError, match=r'categories\.txt, line 1'):
@@ -210,6 +210,11 @@ def test_command_line(run, tmp_path, monkeypatch, capsys):
     assert [line[:8] for line in lines if line.startswith('layer')] == ['layer 0:', 'layer 1:', 'layer 2:']
     assert lines[-1] == f'drawn: {out}'
     assert out.stat().st_size > 0
+
+    for option, value, message in (('--label', 'none.txt', 'no such file'), ('--out', 'out.avi', 'expected a name')):
+        with pytest.raises(SystemExit):
+            call(video, str(config), checkpoint, option, value, '--device', 'cpu')
+        assert f'demo.py: error: {option} {value}: {message}' in capsys.readouterr().err
 
     with pytest.raises(SystemExit) as end:
         call(str(tmp_path / 'none.mp4'), str(config), checkpoint)

@@ -89,7 +89,7 @@ def test_frozen_experiment_and_its_continuation(ablate, tiny, tmp_path):
     'options, message',
     [
         (['--variants', 'dtst'], r'--variants dtst: unknown'),
-        (['--baseline', 'M=2'], r"no argument 'M'"),
+        (['--baseline', 'M=2'], r"--baseline M=2: DSTSNeck has no argument 'M'"),
         (['--variants', 'N=0'], r'variant N=0: num_neurons must be at least 1, got 0'),
         (['--checkpoint', 'none.pth'], r'--checkpoint none.pth: no such file'),
         (['--neck', 'pulse=loud'], r"pulse must be one of .*got 'loud'"),

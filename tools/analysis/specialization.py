@@ -71,7 +71,9 @@ def main() -> None:
         raise cli.UsageError(f'--split {split}: config {args.config} has no {split}_dataloader')
     cli.check_data(cfg, [split])
     # Before the pass, which takes longer.
-    out = make_folder(args.out or default_out(args.checkpoint))
+    out = args.out or default_out(args.checkpoint)
+    with cli.about('--out', out):
+        out = make_folder(out)
     model = load_recognizer(cfg, args.checkpoint, args.device)
     neck = find_neck(model)
     try:
@@ -82,8 +84,10 @@ def main() -> None:
         nuisances = nuisances_of(dataset, indices)
     except CONFIG_MISTAKES as error:
         raise cli.UsageError(f'{split}_dataloader: {one_line(error)}') from error
+    with cli.about('--label', args.label):
+        names = class_names(model, args.label)
     subject = Subject(
-        class_names(model, args.label),
+        names,
         dataset.metainfo.get('class_sets'),
         dataset.metainfo.get('set_names') or {},
         nuisances,

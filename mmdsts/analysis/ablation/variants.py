@@ -132,12 +132,12 @@ def find_variant(name: str, neck: dict) -> Variant:
         changes = _changes(base)
         title, changed = 'DSTS, ' + ', '.join(f'{key} = {value}' for key, value in changes.items()), {**neck, **changes}
     else:
-        raise UsageError(f'--variants {name}: unknown; expected one of {", ".join(NAMES)}, a group ('
+        raise UsageError(f'{name}: unknown; expected one of {", ".join(NAMES)}, a group ('
                          f'{", ".join(GROUPS)}) or an argument of the neck such as N=4, each with {UDL_SUFFIX} if '
                          'it is to train by UDL')
     if udl:
         if changed is None or changed['type'] == 'TwoOperatorNeck':
-            raise UsageError(f'--variants {name}: it has no pulses and no gates, so UDL has nothing upstream to train')
+            raise UsageError(f'{name}: it has no pulses and no gates, so UDL has nothing upstream to train')
         title += ' + UDL'
     return Variant(name, title, changed, udl)
 
@@ -169,7 +169,7 @@ def _changes(text: str) -> dict[str, Any]:
         key, _, value = part.partition('=')
         key = SHORT.get(key, key)
         if key not in known:
-            raise UsageError(f'--variants {text}: DSTSNeck has no argument {key!r}; it has {", ".join(known)}')
+            raise UsageError(f'{text}: DSTSNeck has no argument {key!r}; it has {", ".join(known)}')
         try:
             changes[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):

@@ -83,9 +83,9 @@ def make_folder(out: str | Path) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f'--out {out}: no folder can be made there: {error.strerror}; give another one') from error
+        raise UsageError(f'{out}: no folder can be made there: {error.strerror}; give another one') from error
     if not os.access(out, os.W_OK):
-        raise UsageError(f'--out {out}: nothing can be written there; give another folder')
+        raise UsageError(f'{out}: nothing can be written there; give another folder')
     return out
 
 

@@ -64,7 +64,7 @@ def test_names():
 @pytest.mark.parametrize(
     'name, message',
     [
-        ('dtst', r'--variants dtst: unknown; expected one of backbone, static'),
+        ('dtst', r'^dtst: unknown; expected one of backbone, static'),
         ('M=3', r"DSTSNeck has no argument 'M'; it has in_channels"),
         ('backbone+udl', r'backbone\+udl: it has no pulses and no gates'),
         ('two_operators+udl', r'nothing upstream to train'),

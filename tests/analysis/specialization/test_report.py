@@ -177,6 +177,6 @@ def test_names_keep_both_ends():
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(UsageError, match='--out .*file/in: no folder can be made there: Not a directory'):
+    with pytest.raises(UsageError, match='^/.*file/in: no folder can be made there: Not a directory'):
         make_folder(tmp_path / 'file' / 'in')
     assert make_folder(tmp_path / 'a' / 'b').is_dir()
