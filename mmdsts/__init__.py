@@ -9,8 +9,8 @@ from .compat import apply_patches
 # Before anything of MMAction2 is imported: some of the patches make that import possible.
 apply_patches()
 
-from . import datasets, deployment, engine, evaluation, models, visualization  # noqa: E402
+from . import datasets, deployment, engine, evaluation, models  # noqa: E402
 from .deployment import deploy  # noqa: E402
 from .version import __version__  # noqa: E402
 
-__all__ = ['__version__', 'datasets', 'deploy', 'deployment', 'engine', 'evaluation', 'models', 'visualization']
+__all__ = ['__version__', 'datasets', 'deploy', 'deployment', 'engine', 'evaluation', 'models']

@@ -49,7 +49,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 
 @contextlib.contextmanager
 def about(option: str, value: object) -> Iterator[None]:
-    """Usage errors inside are about the value of an option, and name it first; without a value they stay as they are."""
+    """Usage errors inside are about the value of an option and name it first; without a value they stay as they are."""
     try:
         yield
     except UsageError as error:

@@ -27,7 +27,7 @@ def tree(tmp_path_factory):
     pytest.importorskip('setuptools', minversion='62.3')
     copy = tmp_path_factory.mktemp('tree') / 'mmdsts'
     copy.mkdir()
-    for name in ('mmdsts', 'configs', 'tools', 'requirements', 'tests'):
+    for name in ('mmdsts', 'benchmarks', 'configs', 'tools', 'requirements', 'tests'):
         shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__'))
     for path in ROOT.iterdir():
         if path.is_file() and path.suffix in ('.py', '.toml', '.in', '.md', '.yml', ''):
@@ -65,6 +65,10 @@ def test_wheel_has_what_mim_expects(tree, tmp_path):
     templates = {path.relative_to(ROOT) for path in (ROOT / 'mmdsts').rglob('*.j2')}
     assert templates
     assert {path.relative_to(tmp_path / 'lib') for path in (tmp_path / 'lib').rglob('*.j2')} == templates
+    # The benchmark stays in the repository, and its tool says so.
+    done = subprocess.run([sys.executable, mim / 'tools' / 'benchmark.py'], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.fullmatch(r'benchmark\.py: error: .* has no folder benchmarks, .* in a clone of .*\n', done.stderr)
 
 
 def test_sdist_has_what_mim_and_a_build_need(tree, tmp_path):
@@ -72,7 +76,7 @@ def test_sdist_has_what_mim_and_a_build_need(tree, tmp_path):
     with tarfile.open(next(tmp_path.glob('*.tar.gz'))) as archive:
         names = {name.split('/', 1)[1] for name in archive.getnames() if '/' in name}
     assert {f'{MIM}/{name}' for name in source_files()} <= names
-    assert 'mmdsts/analysis/specialization/page.html.j2' in names
+    assert {'mmdsts/analysis/specialization/page.html.j2', 'benchmarks/suites/udl.py'} <= names
     assert {'LICENSE', 'setup.py', 'pyproject.toml', 'model-index.yml', 'requirements/install.txt'} <= names
 
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
+if not (ROOT / 'benchmarks').is_dir():
+    print(f'benchmark.py: error: {ROOT} has no folder benchmarks, which is not installed with mmdsts: run '
+          "tools/benchmark.py in a clone of mmdsts' repository", file=sys.stderr)
+    sys.exit(2)
+sys.path.insert(0, str(ROOT))
+
+# ruff: noqa: E402
 import torch
 
 import mmdsts  # noqa: F401  registers everything, after its repairs
+from benchmarks import SUITES, Settings
+from benchmarks.report import console, machine, show_goals, show_rows, write_json
 from mmdsts import cli
-from mmdsts.benchmark import SUITES, Settings
-from mmdsts.benchmark.report import console, machine, show_goals, show_rows, write_json
 
 
 def parse_args() -> argparse.Namespace:

@@ -11,7 +11,7 @@ from torch import nn
 
 from mmdsts.version import __version__
 
-from .neck import DeployedDSTSNeck
+from .deployed_neck import DeployedDSTSNeck
 
 _KEPT = ('in_channels', 'hidden_channels', 'in_index', 'keep_stages', 'act_cfg')
 

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layer import DeployedLayer
-from .neck import DeployedDSTSNeck
+from .deployed_layer import DeployedLayer
+from .deployed_neck import DeployedDSTSNeck
 
 
 class GatheredOperator(nn.Module):

@@ -8,10 +8,10 @@ from mmaction.models import ActionDataPreprocessor
 from mmaction.models.recognizers import BaseRecognizer
 from torch import Tensor, nn
 
-from .deploy import deploy
+from .conversion import deploy
+from .deployed_neck import DeployedDSTSNeck
 from .errors import ExportError
 from .graph import GraphDSTSNeck
-from .neck import DeployedDSTSNeck
 
 
 class ScoringPath(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmdsts.deployment.layer import DeployedLayer
+from mmdsts.deployment.deployed_layer import DeployedLayer
 from mmdsts.models import DSTSLayer
 from mmdsts.models.pulse import build_pulse
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 
-from mmdsts.datasets.toygym import ToyGymSpec, contact_sheet, generate
+from mmdsts.toygym import ToyGymSpec, contact_sheet, generate
 
 
 def parse_args() -> argparse.Namespace:

@@ -7,8 +7,8 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
-from mmdsts.datasets.toygym import Nuisance, read_nuisances
-from mmdsts.datasets.toygym.generate import MANIFEST
+from mmdsts.toygym import Nuisance, read_nuisances
+from mmdsts.toygym.generate import MANIFEST
 
 #: Levels that a factor with many values is cut into, with as many clips each.
 LEVELS = 4

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from mmdsts.visualization import first_view
+from mmdsts.engine.hooks.visualization_hook import first_view
 
 from .collect import Record
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from mmaction.registry import MODELS
 
+from benchmarks.flops import count_flops
 from mmdsts.analysis.ablation.variants import NAMES, count_parameters, find_variant, find_variants
-from mmdsts.benchmark.flops import count_flops
 from mmdsts.cli import UsageError
 
 NECK = dict(type='DSTSNeck', in_channels=16, num_layers=2, num_neurons=6)

@@ -1,7 +1,7 @@
 import numpy as np
 
 from mmdsts.analysis.specialization.nuisance import TOYGYM, levels, nuisances_of
-from mmdsts.datasets.toygym import ToyGymSpec, generate, read_nuisances
+from mmdsts.toygym import ToyGymSpec, generate, read_nuisances
 
 
 class _Listed:

@@ -12,7 +12,7 @@ from mmaction.registry import DATASETS
 from mmengine.config import Config
 
 from mmdsts.datasets.finegym import read_categories, read_elements, read_sets
-from mmdsts.datasets.toygym import (
+from mmdsts.toygym import (
     ELEMENTS,
     SETS,
     ToyGymSpec,
@@ -22,8 +22,8 @@ from mmdsts.datasets.toygym import (
     read_nuisances,
     render_clip,
 )
-from mmdsts.datasets.toygym import generate as generate_function
-from mmdsts.datasets.toygym.generate import MANIFEST, VERSION
+from mmdsts.toygym import generate as generate_function
+from mmdsts.toygym.generate import MANIFEST, VERSION
 
 ROOT = Path(__file__).parents[2]
 SPEC = ToyGymSpec(train_clips=1, val_clips=1, seed=3)

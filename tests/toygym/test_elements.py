@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mmdsts.datasets.toygym import ELEMENTS, SETS, render_clip, sample_nuisance, space_only_groups, time_only_groups
-from mmdsts.datasets.toygym.figure import SHAPES, joints, rotation
-from mmdsts.datasets.toygym.render import WINDOW, cycle, place_figure
+from mmdsts.toygym import ELEMENTS, SETS, render_clip, sample_nuisance, space_only_groups, time_only_groups
+from mmdsts.toygym.figure import SHAPES, joints, rotation
+from mmdsts.toygym.render import WINDOW, cycle, place_figure
 
 
 def test_sets_and_classes():

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmdsts.benchmark import Case, Goal, Row, Settings, measure
-from mmdsts.benchmark.flops import count_flops
-from mmdsts.benchmark.measure import ratio
-from mmdsts.benchmark.memory import peak_memory
-from mmdsts.benchmark.report import show_goals, show_rows, write_json
+from benchmarks import Case, Goal, Row, Settings, measure
+from benchmarks.flops import count_flops
+from benchmarks.measure import ratio
+from benchmarks.memory import peak_memory
+from benchmarks.report import show_goals, show_rows, write_json
 
 FAST = Settings(repeats=3, block=0.0)
 

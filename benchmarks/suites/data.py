@@ -12,7 +12,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 from torch.utils.data import DataLoader
 
-from mmdsts.datasets.toygym import ToyGymSpec, generate
+from mmdsts.toygym import ToyGymSpec, generate
 
 from ..measure import Case, Settings, measure
 from ..result import SuiteResult

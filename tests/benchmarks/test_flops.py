@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmdsts.benchmark.flops import count_flops
+from benchmarks.flops import count_flops
 
 
 @pytest.mark.parametrize('groups', [1, 4])

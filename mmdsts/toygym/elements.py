@@ -19,7 +19,7 @@ class Element:
     Args:
         name (str): Description, as in the categories file.
         set_id (int): Key of :data:`SETS`.
-        shapes (tuple[str]): Names from :data:`mmdsts.datasets.toygym.figure.SHAPES`. One shape is held; several are
+        shapes (tuple[str]): Names from :data:`mmdsts.toygym.figure.SHAPES`. One shape is held; several are
             gone through in a cycle, once per window.
         salto (float): Turns per window about the lateral axis; positive is forwards. Defaults to 0.
         twist (float): Turns per window about the long axis; positive is to the left. Defaults to 0.

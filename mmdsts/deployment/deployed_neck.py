@@ -11,7 +11,7 @@ from mmdsts.models.feature import Features, feature_of, put_back
 from mmdsts.models.neck import DSTSNeck
 from mmdsts.models.record import RoutingRecord
 
-from .layer import DeployedLayer
+from .deployed_layer import DeployedLayer
 
 
 @MODELS.register_module()

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmdsts.benchmark import SUITES, Settings
-from mmdsts.benchmark.recognizers import batch, build, slowonly, tsm, with_dsts, x3d
-from mmdsts.benchmark.suites import data, deploy, end2end, layer, scaling, udl
-from mmdsts.benchmark.unrolled import UnrolledUDL
+from benchmarks import SUITES, Settings
+from benchmarks.recognizers import batch, build, slowonly, tsm, with_dsts, x3d
+from benchmarks.suites import data, end2end, layer_testing, layer_training, scaling, udl
+from benchmarks.unrolled import UnrolledUDL
 from mmdsts.engine import UDLOptimWrapperConstructor
 
 FAST = Settings(repeats=1, block=0.0)
@@ -28,7 +28,7 @@ def _check(result, suite):
 
 
 def test_layer():
-    rows = _check(result := layer.run(FAST, layer.LayerSizes(8, 5, 4, (2, 5, 5))), 'layer')
+    rows = _check(result := layer_training.run(FAST, layer_training.LayerSizes(8, 5, 4, (2, 5, 5))), 'layer')
     assert len(result.goals) == 3
     static = rows['static layer (N = 1)'].flops
     # The point of it all: the work of one neuron (and the small product that scores all of them).
@@ -48,7 +48,7 @@ def test_scaling():
 
 
 def test_deploy():
-    rows = _check(result := deploy.run(FAST, deploy.DeploySizes(16, (2, 6), 4, (2, 5, 5))), 'deploy')
+    rows = _check(result := layer_testing.run(FAST, layer_testing.DeploySizes(16, (2, 6), 4, (2, 5, 5))), 'deploy')
     assert len(result.goals) == 3
     assert 0.4 < rows['N =  6, deployed'].flops / rows['static layer (N = 1), evaluation'].flops < 0.65
 
@@ -122,8 +122,8 @@ def test_tool(monkeypatch, capsys, tmp_path):
         monkeypatch.setattr(sys, 'argv', [str(TOOL), *args])
         runpy.run_path(str(TOOL), run_name='__main__')
 
-    small = layer.LayerSizes(8, 2, 2, (1, 3, 3))
-    monkeypatch.setitem(SUITES, 'layer', lambda settings: layer.run(settings, small))
+    small = layer_training.LayerSizes(8, 2, 2, (1, 3, 3))
+    monkeypatch.setitem(SUITES, 'layer', lambda settings: layer_training.run(settings, small))
     run('--suite', 'layer', '--device', 'cpu', '--repeats', '1', '--out', str(tmp_path / 'out' / 'figures.json'))
     assert 'literal dense form' in capsys.readouterr().out
     assert (tmp_path / 'out' / 'figures.json').is_file()

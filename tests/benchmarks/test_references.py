@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from mmdsts.benchmark.layers import evaluation, feature, layer, training_step
-from mmdsts.benchmark.measure import Settings
-from mmdsts.benchmark.references import FORMS, ConvPair, ReferenceLayer, literal, winner_only
+from benchmarks.layers import evaluation, feature, layer, training_step
+from benchmarks.measure import Settings
+from benchmarks.references import FORMS, ConvPair, ReferenceLayer, literal, winner_only
 from mmdsts.models.pulse import build_pulse
 
 

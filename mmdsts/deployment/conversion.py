@@ -7,7 +7,7 @@ from torch import nn
 
 from mmdsts.models.neck import DSTSNeck
 
-from .neck import DeployedDSTSNeck
+from .deployed_neck import DeployedDSTSNeck
 
 
 def deploy(model: nn.Module) -> nn.Module:

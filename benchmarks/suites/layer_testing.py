@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from mmdsts.deployment.deployed_layer import DeployedLayer
 from mmdsts.deployment.graph import GatheredLayer
-from mmdsts.deployment.layer import DeployedLayer
 from mmdsts.models import DSTSLayer
 
 from ..goals import Goal
