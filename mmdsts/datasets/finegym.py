@@ -99,7 +99,7 @@ def read_sets(path: str) -> dict[int, str]:
     return {int(match['set']): match['name'] for _, _, match in _read(path, _SET, _SET_FORM)}
 
 
-def annotation_version(path: str, num_lines: int) -> tuple[str, str]:
+def identify_version(path: str, num_lines: int) -> tuple[str, str]:
     """Version of an official list, and what it was recognised by.
 
     Papers differ in the version they used, so every log says which one was read.
@@ -194,7 +194,7 @@ class FineGymDataset(SingleLabelMixin, VideoDataset):
     def load_data_list(self) -> list[dict]:
         """Clips as ``dict(filename, label, video_id)``; see the class for the errors."""
         elements = read_elements(self.ann_file)
-        version, reason = annotation_version(self.ann_file, len(elements))
+        version, reason = identify_version(self.ann_file, len(elements))
         self._metainfo['annotation_version'] = version
         source = f'{type(self).__name__} {osp.basename(self.ann_file)}'
         print_log(

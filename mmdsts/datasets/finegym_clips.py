@@ -13,7 +13,7 @@ from typing import Callable, NamedTuple
 
 from mmengine.logging import print_log
 
-from .finegym import annotation_version, read_elements
+from .finegym import identify_version, read_elements
 from .text import read_text
 
 #: Endings that video downloaders give.
@@ -25,7 +25,7 @@ class Stock(NamedTuple):
 
     Attributes:
         ann_file: The list.
-        version: See :func:`~mmdsts.datasets.finegym.annotation_version`.
+        version: See :func:`~mmdsts.datasets.finegym.identify_version`.
         present: Clips and labels that are there.
         missing: Those that are not.
     """
@@ -63,7 +63,7 @@ def take_stock(ann_file: str, clips: str, suffix: str = '.mp4', readable: Callab
         FileNotFoundError: The list is not there.
     """
     elements = read_elements(ann_file)
-    stock = Stock(ann_file, annotation_version(ann_file, len(elements))[0], [], [])
+    stock = Stock(ann_file, identify_version(ann_file, len(elements))[0], [], [])
     for clip, label in elements:
         path = Path(clips, clip + suffix)
         there = path.is_file() and path.stat().st_size > 0 and (readable is None or readable(str(path)))

@@ -7,7 +7,7 @@ from typing import Any, Sequence
 from mmaction.registry import MODELS
 from torch import Tensor, nn
 
-from mmdsts.models.feature import Features, feature_of, put_back
+from mmdsts.models.feature import FeatureMaps, feature_of, put_back
 from mmdsts.models.neck import DSTSNeck
 from mmdsts.models.record import RoutingRecord
 
@@ -86,7 +86,7 @@ class DeployedDSTSNeck(nn.Module, RoutingRecord):
                                'more. Train the model it came from and deploy it again')
         return super().train(False)
 
-    def forward(self, x: Features, data_samples: list | None = None) -> tuple[Features, dict[str, Tensor]]:
+    def forward(self, x: FeatureMaps, data_samples: list | None = None) -> tuple[FeatureMaps, dict[str, Tensor]]:
         """Specialize the backbone's feature.
 
         Args:

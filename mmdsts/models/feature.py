@@ -6,10 +6,11 @@ from typing import Any, Sequence, Union
 
 from torch import Tensor
 
-Features = Union[Tensor, Sequence[Tensor]]
+#: What a backbone or a neck returns: one map of features, or one for each stage.
+FeatureMaps = Union[Tensor, Sequence[Tensor]]
 
 
-def feature_of(x: Features, in_index: int, in_channels: int) -> Tensor:
+def feature_of(x: FeatureMaps, in_index: int, in_channels: int) -> Tensor:
     """Pick the feature map that a neck works on.
 
     Args:
@@ -50,7 +51,7 @@ def feature_of(x: Features, in_index: int, in_channels: int) -> Tensor:
     raise ValueError(f'{found}; set in_channels to the width of the backbone')
 
 
-def put_back(x: Features, out: Tensor, in_index: int, keep_stages: bool) -> Features:
+def put_back(x: FeatureMaps, out: Tensor, in_index: int, keep_stages: bool) -> FeatureMaps:
     """What a neck returns: its output, or with ``keep_stages`` all stages of ``x`` with entry ``in_index`` replaced."""
     if not keep_stages or isinstance(x, Tensor):
         return out

@@ -9,7 +9,7 @@ from mmaction.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .feature import Features, feature_of, put_back
+from .feature import FeatureMaps, feature_of, put_back
 from .layer import DSTSLayer
 from .recomputation import is_repetition
 from .record import RoutingRecord
@@ -147,7 +147,7 @@ class DSTSNeck(BaseModule, RoutingRecord):
         for layer in self.layers:
             layer.temperature = value
 
-    def forward(self, x: Features, data_samples: list | None = None) -> tuple[Features, dict[str, Tensor]]:
+    def forward(self, x: FeatureMaps, data_samples: list | None = None) -> tuple[FeatureMaps, dict[str, Tensor]]:
         """Specialize the backbone's feature.
 
         Args:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from functools import partial
 from types import MethodType
-from typing import Any, Callable, Tuple, Union
+from typing import Any, Callable
 
 import torch
 from mmaction.models.recognizers import Recognizer2D
 from mmaction.registry import MODELS
 from torch import Tensor, nn
 
-Features = Union[Tensor, Tuple[Tensor, ...]]
+from .feature import FeatureMaps
 
 STAGES = ('backbone', 'neck', 'head')
 
@@ -103,7 +103,7 @@ class DSTSRecognizer2D(Recognizer2D):
 
     def extract_feat(
         self, inputs: Tensor, stage: str = 'neck', data_samples: list | None = None, test_mode: bool = False
-    ) -> tuple[Features, dict[str, Any]]:
+    ) -> tuple[FeatureMaps, dict[str, Any]]:
         """Features of a batch after ``stage``.
 
         Args:
@@ -144,8 +144,8 @@ class DSTSRecognizer2D(Recognizer2D):
         return self.cls_head(x, **head_kwargs), head_kwargs
 
     def forward_neck(
-        self, x: Features, head_kwargs: dict[str, Any], data_samples: list | None = None
-    ) -> tuple[Features, dict[str, Any]]:
+        self, x: FeatureMaps, head_kwargs: dict[str, Any], data_samples: list | None = None
+    ) -> tuple[FeatureMaps, dict[str, Any]]:
         """From the backbone's features to what the head takes.
 
         The two values of ``extract_feat(inputs, stage='backbone')`` go in and those of
@@ -229,7 +229,7 @@ class DSTSRecognizer2D(Recognizer2D):
             )
         return segments
 
-    def _segments_left(self, x: Features, views: int) -> int:
+    def _segments_left(self, x: FeatureMaps, views: int) -> int:
         """Frames of a view in the features: fewer than S after a ``temporal_pool`` in the backbone."""
         # A list: under torch.export these are symbols, which no set can hold.
         counts = [feat.shape[0] for feat in (x if isinstance(x, tuple) else (x,))]
@@ -254,7 +254,7 @@ class DSTSRecognizer2D(Recognizer2D):
                 'and use a neck that keeps the number of frames'
             )
 
-    def _forward_backbone(self, frames: Tensor, segments: int, test_mode: bool) -> Features:
+    def _forward_backbone(self, frames: Tensor, segments: int, test_mode: bool) -> FeatureMaps:
         """Backbone on (N*V*S, C, H, W), in chunks of whole views if ``test_cfg.max_testing_views`` is set."""
         limit = (self.test_cfg or {}).get('max_testing_views') if test_mode else None
         if not limit:
@@ -269,7 +269,7 @@ class DSTSRecognizer2D(Recognizer2D):
             return tuple(torch.cat(stage) for stage in zip(*chunks))
         return torch.cat(chunks)
 
-    def _frame_features(self, frames: Tensor) -> Features:
+    def _frame_features(self, frames: Tensor) -> FeatureMaps:
         """Spatial maps (frames, C', H', W') of one chunk, from any kind of 2D backbone."""
         if self.backbone_from == 'torchvision' and hasattr(self.backbone, 'features'):
             x = self.backbone.features(frames)
@@ -366,11 +366,11 @@ def _last_map(name: str, taken: str, backbone: nn.Module, x: Tensor) -> Tensor:
     return found[-1]
 
 
-def _first(x: Features) -> Tensor:
+def _first(x: FeatureMaps) -> Tensor:
     return x[0] if isinstance(x, tuple) else x
 
 
-def _map(x: Features, function: Callable[[Tensor], Tensor]) -> Features:
+def _map(x: FeatureMaps, function: Callable[[Tensor], Tensor]) -> FeatureMaps:
     """Apply to each stage of a tuple, or to a tensor as a whole: that is one stage, not a list of samples."""
     return tuple(function(feat) for feat in x) if isinstance(x, tuple) else function(x)
 
@@ -385,7 +385,7 @@ def _to_frames(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(0, 1)
 
 
-def _check_neck_output(x: Features, clips: int) -> None:
+def _check_neck_output(x: FeatureMaps, clips: int) -> None:
     for feat in x if isinstance(x, tuple) else (x,):
         if feat.dim() != 5 or feat.shape[0] != clips:
             raise ValueError(

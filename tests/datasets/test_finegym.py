@@ -8,7 +8,7 @@ from mmaction.registry import DATASETS
 from mmdsts.datasets import FineGymDataset
 from mmdsts.datasets import availability as availability_module
 from mmdsts.datasets import finegym as finegym_module
-from mmdsts.datasets.finegym import annotation_version, read_categories, read_elements, read_sets
+from mmdsts.datasets.finegym import identify_version, read_categories, read_elements, read_sets
 
 from .shared_data import real_list
 
@@ -151,7 +151,7 @@ def test_unknown_choice_for_missing(videos):
     ],
 )
 def test_version(name, lines, version, reason):
-    found, why = annotation_version('some/folder_v1.0/' + name, lines)
+    found, why = identify_version('some/folder_v1.0/' + name, lines)
     assert found == version
     assert reason in why
 
@@ -247,7 +247,7 @@ def test_repeated_clips(tmp_path, videos, log):
 def test_official_lists(name, lines, version):
     elements = read_elements(real_list('finegym', name))
     assert len(elements) == len(dict(elements)) == lines  # no clip twice
-    assert annotation_version(name, len(elements))[0] == version
+    assert identify_version(name, len(elements))[0] == version
     if name.startswith('gym99'):
         assert {label for _, label in elements} == set(range(99))
 

@@ -9,7 +9,7 @@ from mmcv.cnn import build_activation_layer, build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmdsts.models.feature import Features, feature_of, put_back
+from mmdsts.models.feature import FeatureMaps, feature_of, put_back
 from mmdsts.models.recomputation import statistics_once
 
 
@@ -115,7 +115,7 @@ class TwoOperatorNeck(BaseModule):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def forward(self, x: Features, data_samples: list | None = None) -> tuple[Features, dict[str, Tensor]]:
+    def forward(self, x: FeatureMaps, data_samples: list | None = None) -> tuple[FeatureMaps, dict[str, Tensor]]:
         """Run the module.
 
         Args:
