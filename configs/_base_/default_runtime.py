@@ -22,9 +22,8 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'))
 
-# What a layer reports (NAME/l0, NAME/l0_n3) says little of a single batch: log the mean over the window, MMEngine >= 0.8.
-log_processor = dict(
-    type='LogProcessor', window_size=20, by_epoch=True, mean_pattern=r'.*(loss|time|data_time|grad_norm|/l\d).*')
+# Logs what a layer reports as means over the window, too.
+log_processor = dict(type='LayerLogProcessor', window_size=20, by_epoch=True)
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='ActionVisualizer', vis_backends=vis_backends)
 log_level = 'INFO'
