@@ -54,7 +54,7 @@ class DSTSLayer(nn.Module):
         channels: int,
         num_neurons: int,
         pulse: str = 'centered',
-        pulse_scale: float = 2.0,
+        pulse_scale: float = 0.5,
         temperature: float = 1.0,
         soft_prob: float = 0.0,
         gate_std: float = 1.0,

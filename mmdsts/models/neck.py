@@ -37,7 +37,7 @@ class DSTSNeck(BaseModule, RoutingRecord):
         pulse: Kind of pulse, a name in :data:`mmdsts.models.pulse.PULSES`; ``'sum'`` is the definition in the notes.
             Defaults to ``'centered'``: docs/toygym.md has the measurement behind it.
         pulse_scale: What the learned scale of ``'centered'`` starts from, against Gumbel noise of scale 1. Defaults to
-            2.
+            0.5.
         temperature: Temperature of the Gumbel-Softmax; an attribute, so that a hook can follow a schedule.
             Defaults to 1.
         balance_weight: Weight of the load-balance loss, logged as ``loss_balance``. 0 leaves it out. Defaults
@@ -82,7 +82,7 @@ class DSTSNeck(BaseModule, RoutingRecord):
         num_neurons: int = 10,
         hidden_channels: int | None = None,
         pulse: str = 'centered',
-        pulse_scale: float = 2.0,
+        pulse_scale: float = 0.5,
         temperature: float = 1.0,
         balance_weight: float = 0.0,
         soft_prob: float = 0.0,

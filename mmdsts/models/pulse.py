@@ -20,13 +20,13 @@ from .recomputation import is_repetition
 PULSES = Registry('pulse')
 
 
-def build_pulse(num_neurons: int, kind: str = 'centered', scale: float = 2.0, **options: Any) -> Pulse:
+def build_pulse(num_neurons: int, kind: str = 'centered', scale: float = 0.5, **options: Any) -> Pulse:
     """The pulses of a layer.
 
     Args:
         num_neurons: Number of neurons ``N``.
         kind: Name of a class in :data:`PULSES`. Defaults to ``'centered'``.
-        scale: See :class:`CenteredPulse`; other kinds may leave it alone. Defaults to 2.
+        scale: See :class:`CenteredPulse`; other kinds may leave it alone. Defaults to 0.5.
         **options: Further arguments of the class.
 
     Raises:
@@ -54,7 +54,7 @@ class Pulse(nn.Module):
 
     #: Parameters of this module that decide, by name (METHOD 2).
     upstream_parameter_names: tuple[str, ...] = ()
-    _version = 2  # 1 had no learned factor
+    _version = 3  # 1 had no learned factor, 2 its logarithm over where it started from
 
     def __init__(self, num_neurons: int, scale: float) -> None:
         super().__init__()
@@ -138,8 +138,9 @@ class CenteredPulse(Pulse):
 
     That takes the mean away that features share after a ReLU, so that every neuron starts equally likely whatever the
     scale of the features. It divides the scale of ``m`` out, by which the other kinds can outgrow the Gumbel noise, so
-    there is a learned factor in its place: it starts small enough for neurons to try samples, and training makes
-    routing sure (docs/evidence.md).
+    there is a learned factor in its place. It starts small: at first noise sends every neuron samples of all kinds, and
+    they learn what all samples have in common; as training makes routing sure, each goes on with its own
+    (docs/evidence.md).
 
     Statistics are constants to autograd, move in training mode only, are cumulative at first and exponential later, and
     are kept per process, like those of a BatchNorm.
@@ -152,9 +153,11 @@ class CenteredPulse(Pulse):
         eps: Added to the running variance. Defaults to 1e-12.
 
     Attributes:
-        log_gain: Logarithm of the learned factor over ``scale``, a scalar that starts at 0, to which weight decay
-            draws it. Upstream. Only with more than one neuron.
+        log_scale: The learned factor is ``exp(3 log_scale)``; a scalar. Upstream. Only with more than one neuron.
     """
+
+    #: How much faster than its logarithm's own rate the factor moves: noise is to give way within a short training.
+    SPEED = 3.0
 
     def __init__(self, num_neurons: int, scale: float, momentum: float = 0.05, eps: float = 1e-12) -> None:
         super().__init__(num_neurons, scale)
@@ -162,8 +165,8 @@ class CenteredPulse(Pulse):
         self.momentum = momentum
         self.eps = eps
         if num_neurons > 1:
-            self.log_gain = nn.Parameter(torch.zeros(()))
-            self.upstream_parameter_names = ('log_gain',)
+            self.log_scale = nn.Parameter(torch.tensor(scale).log() / self.SPEED)
+            self.upstream_parameter_names = ('log_scale',)
         self.register_buffer('running_mean', torch.zeros(num_neurons))
         self.register_buffer('running_var', torch.ones(num_neurons))
         self.register_buffer('num_batches_tracked', torch.tensor(0, dtype=torch.long))
@@ -187,7 +190,7 @@ class CenteredPulse(Pulse):
         """Factor of the centred pulses, a positive scalar."""
         if not self.upstream_parameter_names:
             return torch.tensor(self.initial_scale)
-        return self.initial_scale * self.log_gain.exp()
+        return (self.SPEED * self.log_scale).exp()
 
     def _statistics(self, pulse: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance for a training pass. They move with its batch, but once only: where activation
@@ -221,7 +224,11 @@ class CenteredPulse(Pulse):
         self.running_mean.add_(weight * shift)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, *args: Any) -> None:
-        """Load; weights from before there was a factor were trained with a factor of 1."""
-        if self.upstream_parameter_names and local_metadata.get('version', 1) < 2:
-            state_dict.setdefault(f'{prefix}log_gain', -torch.tensor(self.initial_scale).log())
+        """Load, weights of earlier versions with the factor that they were trained with."""
+        if self.upstream_parameter_names and f'{prefix}log_scale' not in state_dict:
+            gain = state_dict.pop(f'{prefix}log_gain', None)
+            if gain is not None:  # version 2, in which it started from 2 unless a config said otherwise
+                state_dict[f'{prefix}log_scale'] = (gain + torch.tensor(2.0, dtype=gain.dtype).log()) / self.SPEED
+            elif local_metadata.get('version', 1) < 2:
+                state_dict[f'{prefix}log_scale'] = torch.zeros(())
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)

@@ -8,7 +8,7 @@ from torch.func import functional_call
 
 
 def is_upstream(name: str) -> bool:
-    return name.rsplit('.', 1)[-1] in ('score', 'gate', 'log_gain')
+    return name.rsplit('.', 1)[-1] in ('score', 'gate', 'log_scale')
 
 
 class LiteralUDL:

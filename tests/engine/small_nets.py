@@ -53,7 +53,7 @@ class NeckAndHead(nn.Module):
 
 def module_problem(net: nn.Module, batch: int = 3, channels: int = 3, noise_seed: int = 7, classes: int = 4):
     """Losses of ``net`` on two random batches, functions of its parameters, each with fixed noise."""
-    deciding = ('score', 'gate', 'log_gain', 'unused_score')
+    deciding = ('score', 'gate', 'log_scale', 'unused_score')
     u = {n: p for n, p in net.named_parameters() if n.rsplit('.', 1)[-1] in deciding}
     d = {n: p for n, p in net.named_parameters() if n not in u}
 

@@ -110,7 +110,7 @@ def test_plain_training_logs_the_upstream_gradient_as_udl_does(tmp_path):
 
     def remember(optimizer, args, kwargs):
         squares = [p.grad.square().sum() for n, p in runner.model.named_parameters()
-                   if n.split('.')[-1] in ('score', 'gate', 'log_gain') and p.grad is not None]
+                   if n.split('.')[-1] in ('score', 'gate', 'log_scale') and p.grad is not None]
         norms.append(sum(squares).sqrt().item())
 
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)

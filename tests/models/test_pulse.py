@@ -119,7 +119,7 @@ def test_centered_pulse_tracks_statistics_in_training_only():
     pulse.eval()
     before = {key: value.clone() for key, value in pulse.state_dict().items()}
     out = pulse(batches[2], kernels)
-    torch.testing.assert_close(out, 2 * (raw[2] - both.mean(0)) / both.var(0, unbiased=False).sqrt())
+    torch.testing.assert_close(out, 0.5 * (raw[2] - both.mean(0)) / both.var(0, unbiased=False).sqrt())
     assert all(torch.equal(value, before[key]) for key, value in pulse.state_dict().items())
 
 
@@ -129,12 +129,12 @@ def test_centered_pulse_has_a_learned_scale():
     out = pulse(x, kernels)
     torch.testing.assert_close(out.std(dim=0, unbiased=False), torch.full((3,), 1.5))
     out.square().mean().backward()
-    # d mean((s e^g z)^2) / dg = 2 mean((s e^g z)^2)
-    torch.testing.assert_close(pulse.log_gain.grad, 2 * out.detach().square().mean())
+    # d mean((e^3g z)^2) / dg = 6 mean((e^3g z)^2)
+    torch.testing.assert_close(pulse.log_scale.grad, 6 * out.detach().square().mean())
     with torch.no_grad():
-        pulse.log_gain.fill_(2.0)
-    torch.testing.assert_close(pulse.scale, torch.tensor(1.5) * torch.e**2)
-    assert pulse.upstream_parameter_names == ('log_gain',)
+        pulse.log_scale.fill_(2.0)
+    torch.testing.assert_close(pulse.scale, torch.tensor(torch.e**6))
+    assert pulse.upstream_parameter_names == ('log_scale',)
 
 
 @pytest.mark.parametrize('mode, num_neurons', [('sum', 3), ('mean', 3), ('centered', 1)])
@@ -147,7 +147,7 @@ def test_no_scale_is_learned_where_kernels_have_one_or_nothing_is_chosen(mode, n
 def test_weights_from_before_the_learned_scale_keep_their_pulses(origin):
     layer, x = DSTSLayer(4, 3).eval(), torch.randn(5, 4, 2, 3, 3)
     old = layer.state_dict()
-    del old['pulse.log_gain']
+    del old['pulse.log_scale']
     if origin == 'a plain dict':
         old = dict(old)  # which says no version
     else:
@@ -155,11 +155,23 @@ def test_weights_from_before_the_learned_scale_keep_their_pulses(origin):
     other = DSTSLayer(4, 3).eval()
     other.load_state_dict(old)
     torch.testing.assert_close(other.pulse.scale, torch.tensor(1.0))
-    torch.testing.assert_close(2 * other(x)[1].pulse, layer(x)[1].pulse)
+    torch.testing.assert_close(0.5 * other(x)[1].pulse, layer(x)[1].pulse)
+
+
+def test_weights_with_a_scale_relative_to_its_start_keep_their_pulses():
+    """Version 2 started from 2 and learned the logarithm of what came on top."""
+    layer, x = DSTSLayer(4, 3, pulse_scale=2 * torch.e**0.75).eval(), torch.randn(5, 4, 2, 3, 3)
+    old = layer.state_dict()
+    del old['pulse.log_scale']
+    old['pulse.log_gain'] = torch.tensor(0.75)
+    old._metadata['pulse']['version'] = 2
+    other = DSTSLayer(4, 3).eval()
+    other.load_state_dict(old)
+    torch.testing.assert_close(other(x)[1].pulse, layer(x)[1].pulse)
 
 
 def test_weights_of_today_without_their_scale_are_refused():
     state = DSTSLayer(4, 3).state_dict()
-    del state['pulse.log_gain']
-    with pytest.raises(RuntimeError, match=r'Missing key.*pulse\.log_gain'):
+    del state['pulse.log_scale']
+    with pytest.raises(RuntimeError, match=r'Missing key.*pulse\.log_scale'):
         DSTSLayer(4, 3).load_state_dict(state)

@@ -28,8 +28,8 @@ _COLLAPSED = (
 _UNDECIDED = (
     'DSTS layer {layer} does not decide: of the samples of the last {window} iterations {agreement:.0%} activated the '
     'neuron that the test would choose, where chance among {neurons} neurons gives {chance:.0%}; its neurons learn '
-    'from samples that noise sends them. Let pulses start larger against the noise '
-    "(model.neck.pulse='centered', model.neck.pulse_scale=4; 2 is the default), or take fewer neurons "
+    'from samples that noise sends them. Train longer or at a higher rate, let pulses start larger against the noise '
+    "(model.neck.pulse='centered', model.neck.pulse_scale=2; 0.5 is the default), or take fewer neurons "
     '(model.neck.num_neurons)')
 
 
@@ -53,7 +53,7 @@ class RoutingWatchHook(Hook):
     Args:
         window: Iterations that figures are averaged over, and between two looks. Defaults to 50.
         begin: Fraction of the training before which nothing is said: a router may take its time. In [0, 1). Defaults
-            to 0.25.
+            to 0.5.
         collapsed: Share of the samples, in (0, 1]. Defaults to 0.95.
         undecided: Fraction of the way from chance to certainty, in [0, 1). Defaults to a third, where six or ten
             neurons are whose pulses vary no more than the noise.
@@ -65,7 +65,7 @@ class RoutingWatchHook(Hook):
     # After RuntimeInfoHook has taken over the figures of an iteration, before LoggerHook writes them.
     priority = 'NORMAL'
 
-    def __init__(self, window: int = 50, begin: float = 0.25, collapsed: float = 0.95,
+    def __init__(self, window: int = 50, begin: float = 0.5, collapsed: float = 0.95,
                  undecided: float = 1 / 3) -> None:
         if window < 1:
             raise ValueError(f'window is {window}, expected a number of iterations, at least 1')
