@@ -34,5 +34,6 @@ def test_its_run_goes_on(tmp_path):
     assert runner.iter == 4
     assert (tmp_path / 'epoch_2.pth').exists()
     before = torch.load(CHECKPOINT, weights_only=True)['state_dict']
-    moved = [name for name, value in runner.model.state_dict().items() if not torch.equal(value, before[name])]
-    assert 'neck.layers.0.neurons.0.score' in moved and 'backbone.conv.weight' in moved
+    after = runner.model.state_dict()
+    assert all(not torch.equal(after[name], before[name])
+               for name in ('neck.layers.0.neurons.0.score', 'backbone.conv.weight'))
