@@ -7,8 +7,8 @@ Upstream ``u`` decides (scoring kernels, gates), downstream ``d`` is everything 
                        = - inner_lr * d <g_d, w> / du                  w = grad_{d_hat} heldout_loss
 
 ``exact`` evaluates the last line as one vector-Jacobian product, so the unrolled graph never exists.
-Where some of ``d`` acts on the training loss through features ``f`` only, as a backbone's parameters do, ``g_f`` and
-the features' tangent stand for them in ``<g_d, w>``: see :class:`Features`.
+Where some of ``d`` acts on the training loss through features ``f`` only, ``g_f`` and the features' tangent stand for
+it in ``<g_d, w>``: see :class:`Features`.
 
 ``finite_difference`` needs first derivatives only::
 
@@ -154,13 +154,11 @@ def simulated_step(train_loss: LossFunction,
                    *,
                    loss_scale: float = 1.0,
                    reduce: Reduce | None = None,
-                   retain_graph: bool = False,
                    features: Features | None = None) -> SimulatedStep:
     """The simulated step ``d_hat = d - inner_lr * g_d``, ``u`` fixed.
 
-    Arguments as :func:`upstream_gradient`; ``retain_graph`` keeps what the graph of the training loss has
-    saved, for a caller that backpropagates through a part of it later. ``features`` spare ``exact`` the second
-    derivatives of a part of the network.
+    Arguments as :func:`upstream_gradient`. ``features`` spare ``exact`` the second derivatives of a part of the
+    network; ``train_loss`` is then not given the tensors behind them.
     """
     if method not in METHODS:
         raise ValueError(f'method is {method!r}, expected one of {METHODS}')
@@ -171,16 +169,16 @@ def simulated_step(train_loss: LossFunction,
     u, d = _differentiable(upstream), _differentiable(downstream)
     exact = method == 'exact'
     noise = None if exact else RandomState.capture(devices_of([*u.values(), *d.values()]))
-    loss = _scalar(train_loss(u, d), 'train_loss')
-    wanted = d if features is None else {**{n: t for n, t in d.items() if n not in features.names},
-                                         **features.leaves()}
-    gradient = _grad(loss, wanted, loss_scale, create_graph=exact, retain_graph=exact or retain_graph)
+    behind = () if features is None else features.names
+    given = {n: t for n, t in d.items() if n not in behind}
+    loss = train_loss(u, given)
+    leaves = {} if features is None else features.leaves()
+    gradient = _grad(_scalar(loss, 'train_loss'), {**given, **leaves}, loss_scale, create_graph=exact)
     whole = gradient
     if features is not None:
-        scaled = {key: None if gradient[key] is None else gradient[key].detach() * loss_scale
-                  for key in features.leaves()}
-        behind = features.pull_back(scaled)
-        whole = {**gradient, **{n: None if g is None else g / loss_scale for n, g in behind.items()}}
+        scaled = {key: None if gradient[key] is None else gradient[key].detach() * loss_scale for key in leaves}
+        pulled = features.pull_back(scaled)
+        whole = {**gradient, **{n: None if g is None else g / loss_scale for n, g in pulled.items()}}
     averaged = _averaged(whole, d, reduce)
     d_hat = {name: (t.detach() - rates[name] * averaged[name]).requires_grad_() for name, t in d.items()}
     return SimulatedStep(loss.detach(), u, d, gradient, d_hat, rates, noise, features)
@@ -218,8 +216,8 @@ def meta_gradient(step: SimulatedStep,
 def _vector_jacobian(step: SimulatedStep, answer: Tensors, loss_scale: float) -> Tensors:
     """``d <g_d, answer> / du``: the second-order term, one backward pass through the graph of ``g_d``."""
     if step.features is not None:
-        behind = {n: t for n, t in answer.items() if n in step.features.names}
-        answer = {**answer, **step.features.push_forward(behind)}
+        direction = {n: answer[n] for n in step.features.names}
+        answer = {**answer, **step.features.push_forward(direction)}
     # A tensor whose gradient does not depend on u (a bias next to the loss, say) has nothing to add.
     names = [n for n, g in step.gradient.items() if g is not None and g.requires_grad]
     if not names:
@@ -251,14 +249,12 @@ def _finite_difference(step: SimulatedStep, answer: Tensors, train_loss: LossFun
     return {n: (ends[0][n] - ends[1][n]) / (2 * epsilon) for n in step.upstream}
 
 
-def _grad(loss: Tensor, tensors: dict, loss_scale: float, create_graph: bool = False,
-          retain_graph: bool = False) -> dict:
+def _grad(loss: Tensor, tensors: dict, loss_scale: float, create_graph: bool = False) -> dict:
     """Gradient by key, None where the loss does not use the tensor; scaled before and unscaled after."""
     if not loss.requires_grad:
         return dict.fromkeys(tensors)
     scaled = loss if loss_scale == 1 else loss * loss_scale
-    grads = torch.autograd.grad(scaled, list(tensors.values()), create_graph=create_graph,
-                                retain_graph=retain_graph, allow_unused=True)
+    grads = torch.autograd.grad(scaled, list(tensors.values()), create_graph=create_graph, allow_unused=True)
     if loss_scale != 1:
         grads = [None if g is None else g / loss_scale for g in grads]
     return dict(zip(tensors, grads))

@@ -20,7 +20,7 @@ class InnerScale:
         self._accepted = 0
 
     def accepts(self, finite: bool) -> bool:
-        """Take note of a step.
+        """Take note of a step, where the scale is enabled.
 
         Args:
             finite: Whether losses and gradients of the step are finite.
@@ -28,8 +28,6 @@ class InnerScale:
         Returns:
             False where the scale alone may be at fault: leave the update out and go on with a smaller scale.
         """
-        if not self.enabled:
-            return True
         if not finite:
             self._accepted = 0
             if self.value <= 1:

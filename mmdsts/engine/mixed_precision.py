@@ -41,18 +41,15 @@ def read_amp(amp: dict | None) -> tuple[torch.dtype | None, Any, float | None]:
 
 
 @contextmanager
-def mixed_precision(model: nn.Module, dtype: torch.dtype | None) -> Iterator[None]:
+def mixed_precision(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
     """Autocast for one forward of a bare model, its classification scores in float32.
 
     MMAction2's heads hand the scores to numpy for the training accuracy, and numpy has no bfloat16.
 
     Args:
         model: The bare model.
-        dtype: None switches mixed precision off.
+        dtype: Lower precision.
     """
-    if dtype is None:
-        yield
-        return
     head = getattr(model, 'cls_head', None)
     hook = None if head is None else head.register_forward_hook(lambda module, inputs, out: _float32(out))
     try:

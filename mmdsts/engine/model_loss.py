@@ -1,33 +1,18 @@
 """The loss of an MMEngine model as a function of tensors, as the hypergradient takes it (METHOD 2)."""
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any, Callable, ContextManager
 
 import torch
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .backbone_tape import BackboneTape
-
 Batch = Any
+Context = Callable[[], ContextManager]
 
 CHECKPOINTING = ('activation checkpointing inside what the simulated and meta steps differentiate: a recomputed '
                  "forward would see the live parameters, not the simulated ones. Use udl=dict(scope='neck'), which "
                  'leaves the backbone out, or switch it off (with_cp, use_checkpoint, activation_checkpointing)')
-
-
-def bare(model: nn.Module) -> nn.Module:
-    """The model without its distributed wrapper."""
-    return model.module if is_model_wrapper(model) else model
-
-
-def run_forward(model: nn.Module, data: Batch) -> dict[str, Tensor]:
-    """Losses of a preprocessed batch through ``model``, which may be a distributed wrapper."""
-    if isinstance(data, dict):
-        return model(**data, mode='loss')
-    return model(*data, mode='loss')
 
 
 def functional_loss(model: nn.Module, data: Batch, *tensors: dict[str, Tensor]) -> Tensor:
@@ -51,73 +36,45 @@ def functional_loss(model: nn.Module, data: Batch, *tensors: dict[str, Tensor]) 
     return model.parse_losses(losses)[0]
 
 
-class TrainLoss:
+def train_loss(model: nn.Module, data: Batch, autocast: Context, backbone: Context, upstream: dict[str, Tensor],
+               downstream: dict[str, Tensor]) -> Tensor:
     """Loss of the training batch for the simulated step.
-
-    The first evaluation, at the live parameters, records the backbone; later ones (finite differences)
-    repeat the recorded features where these are constants.
 
     Args:
         model: The bare model.
         data: A preprocessed batch.
         autocast: Makes the context of one forward.
-        tape: Tape of the batch, None where nothing is shared.
-        constant_features: Whether the backbone's features count as constants (``scope='neck'``).
-        leaves: Whether the recorded features are leaves that require a gradient, for :class:`BackboneFeatures`.
-            Defaults to False.
+        backbone: Makes another one: what the backbone does (:class:`~mmdsts.engine.backbone.BackbonePart`).
+        upstream: Name -> tensor.
+        downstream: Name -> tensor.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        RuntimeError: Its graph holds a reentrant checkpoint.
     """
-
-    def __init__(self, model: nn.Module, data: Batch, autocast: Callable[[], ContextManager],
-                 tape: BackboneTape | None, constant_features: bool, leaves: bool = False) -> None:
-        self.model = model
-        self.data = data
-        self.autocast = autocast
-        self.tape = tape
-        self.constant_features = constant_features
-        self.leaves = leaves
-
-    def __call__(self, upstream: dict[str, Tensor], downstream: dict[str, Tensor]) -> Tensor:
-        """Scalar loss at the given tensors."""
-        tape, tensors = nullcontext(), (upstream, downstream)
-        if self.tape is not None and not self.tape.recorded:
-            tape = self.tape.record(self.constant_features or self.leaves, self.leaves)
-            # The recording runs the live backbone, and its names are not there while the stand-in is.
-            tensors = (upstream, without(downstream, self.tape.name))
-        elif self.tape is not None and self.constant_features:
-            tape = self.tape.replay(detach=True)
-        with self.autocast(), tape:
-            loss = functional_loss(self.model, self.data, *tensors)
-        reject_reentrant_checkpointing(loss)
-        return loss
+    with autocast(), backbone():
+        loss = functional_loss(model, data, upstream, downstream)
+    reject_reentrant_checkpointing(loss)
+    return loss
 
 
-class HeldoutLoss:
-    """Loss of the held-out batch for the meta step; arguments as :class:`TrainLoss`.
+def heldout_loss(model: nn.Module, data: Batch, autocast: Context, backbone: Context, upstream: dict[str, Tensor],
+                 downstream: dict[str, Tensor]) -> Tensor:
+    """Loss of the held-out batch for the meta step; arguments as :func:`train_loss`.
 
     In training mode, as METHOD 2 has it: batch norm uses the statistics of the held-out batch, on copies of
     the running ones.
+
+    Raises:
+        RuntimeError: Activation checkpointing saves a tensor.
     """
-
-    def __init__(self, model: nn.Module, data: Batch, autocast: Callable[[], ContextManager],
-                 tape: BackboneTape | None, constant_features: bool) -> None:
-        self.model = model
-        self.data = data
-        self.autocast = autocast
-        self.tape = tape if constant_features else None
-
-    def __call__(self, upstream: dict[str, Tensor], downstream: dict[str, Tensor]) -> Tensor:
-        """Scalar loss at the given tensors."""
-        features = nullcontext() if self.tape is None else self.tape.constant()
-        # The gradient is taken after functional_call has put d back in the place of d_hat: what recomputes its forward
-        # then (non-reentrant checkpointing, by saved-tensor hooks) would silently do so at d.
-        guard = torch.autograd.graph.disable_saved_tensors_hooks(f'UDL met {CHECKPOINTING}')
-        with self.autocast(), features, guard:
-            return functional_loss(self.model, self.data, upstream, downstream)
-
-
-def without(tensors: dict[str, Tensor], module: str) -> dict[str, Tensor]:
-    """Entries that do not belong to the submodule ``module``."""
-    return {name: t for name, t in tensors.items() if not name.startswith(f'{module}.')}
+    # The gradient is taken after functional_call has put d back in the place of d_hat: what recomputes its forward
+    # then (non-reentrant checkpointing, by saved-tensor hooks) would silently do so at d.
+    guard = torch.autograd.graph.disable_saved_tensors_hooks(f'UDL met {CHECKPOINTING}')
+    with autocast(), backbone(), guard:
+        return functional_loss(model, data, upstream, downstream)
 
 
 def reject_reentrant_checkpointing(loss: Tensor) -> None:

@@ -5,24 +5,23 @@ import logging
 import math
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any, Iterator
+from typing import Any, Callable, ContextManager, Iterator
 
 import torch
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .backbone_features import BackboneFeatures, ForwardModeError
-from .backbone_tape import BackboneTape
+from .backbone import BackbonePart, ForwardModeError, in_simulated_step, take_part
 from .constructor import DOWNSTREAM, GROUP, UPSTREAM
 from .hypergradient import meta_gradient, simulated_step
 from .inner_scale import InnerScale
 from .mixed_precision import mixed_precision, read_amp
-from .model_loss import HeldoutLoss, TrainLoss, bare, run_forward, without
+from .model_loss import heldout_loss, train_loss
 from .options import UDLOptions
 from .process_mean import over_processes
 from .random_state import preserve_random_state
@@ -51,7 +50,7 @@ class UDLOptimWrapper(OptimWrapper):
     **Backbone.** It runs once on the training batch, in the simulated step, and the actual step
     backpropagates through that run; with ``scope='neck'`` it runs once more, without gradient, on the
     held-out batch. Its batch norms use the held-out batch's statistics there and move the running ones only
-    in the actual step.
+    in the actual step. See :class:`~mmdsts.engine.backbone.BackbonePart`, also for where nothing can be shared.
 
     **Gradient accumulation.** ``u`` moves once a window, in its first iteration, from the batches of that
     iteration; then the whole window accumulates the downstream gradient at this ``u'``. Iterations that do
@@ -63,7 +62,7 @@ class UDLOptimWrapper(OptimWrapper):
 
     **Cost.** In backbone forwards F (a backward takes 2 F, plain training 3 F in all) and beside the neck's share:
     4 F with ``scope='neck'``; with ``'full'`` 11 F exact (3 F for the simulated step, 3 F for the held-out loss, 3 F
-    for the forward-mode pass of :class:`BackboneFeatures`, 2 F for the actual step), 10 F by finite differences.
+    for the forward-mode pass of the backbone, 2 F for the actual step), 11 F by finite differences.
 
     Args:
         optimizer: Optimizer whose groups :class:`UDLOptimWrapperConstructor` has split.
@@ -117,56 +116,47 @@ class UDLOptimWrapper(OptimWrapper):
         Raises:
             FloatingPointError: Something is not finite and ``non_finite='raise'``.
         """
-        inner = bare(model)
+        inner = _bare(model)
         self.bind(inner)
-        log = StepLog(next(iter(self._upstream.values())).device, self.options.log_memory)
         batch = inner.data_preprocessor(data, True)
         # Iterations that do not open an accumulation window leave u alone, see the docstring.
         opens_window = self._inner_count % self._accumulative_counts == 0
+        part, logged = BackbonePart(), {}
         if opens_window:
             self._find_trainable(inner)
-        tape = BackboneTape(inner, self.options.backbone) if opens_window and self._shares else None
-        logged = {}
+            part = take_part(inner, self.options, self._upstream, self._inner_downstream, self._autocast(inner),
+                             self._forward_mode)
+        log = StepLog(next(iter(self._upstream.values())).device, self.options.log_memory)
         if opens_window:
             try:
                 with preserve_random_state():
-                    logged = self._move_upstream(inner, batch, heldout_data, tape, log)
+                    logged = self._move_upstream(inner, batch, heldout_data, part, log)
             except ForwardModeError as error:
                 # Nothing has moved yet: take the step again, the long way.
                 print_log(f'The backbone is differentiated twice from here on, which takes longer: {error}',
                           logger='current', level=logging.WARNING)
-                self._forward_mode = False
+                self._forward_mode, part = False, BackbonePart()
                 with preserve_random_state():
-                    logged = self._move_upstream(inner, batch, heldout_data, tape, log)
-        with log.measure('actual'):
-            log_vars = self._move_downstream(model, batch, tape)
+                    logged = self._move_upstream(inner, batch, heldout_data, part, log)
+        log_vars = self._move_downstream(model, batch, part)
+        log.lap('actual')
         return {**log_vars, **logged, **log.values(), 'skipped': self.skipped}
 
-    def _move_upstream(self, model: nn.Module, batch: Any, heldout_data: Any, tape: BackboneTape | None,
+    def _move_upstream(self, model: nn.Module, batch: Any, heldout_data: Any, part: BackbonePart,
                        log: StepLog) -> dict[str, float]:
         """Simulated and meta step."""
-        options, upstream, downstream = self.options, self._upstream, self._inner_downstream
-        constant = options.scope == 'neck'
-        autocast = partial(mixed_precision, model, self.cast_dtype)
-        features = None
-        inside = {n: p for n, p in downstream.items() if n.startswith(f'{options.backbone}.')}
-        if self._forward_mode and tape is not None and inside and options.method == 'exact':
-            features = BackboneFeatures(tape, inside, autocast)
-        if tape is not None:
-            tape.clear()
-        train_loss = TrainLoss(model, batch, autocast, tape, constant, leaves=features is not None)
-        common = dict(method=options.method, loss_scale=self.inner_scale.value, reduce=over_processes())
-        with log.measure('simulated'):
-            step = simulated_step(train_loss, upstream, downstream, self._inner_rates(),
-                                  retain_graph=tape is not None and not constant, features=features, **common)
-        with log.measure('meta'):
-            heldout_batch = model.data_preprocessor(heldout_data, True)
-            heldout_loss = HeldoutLoss(model, heldout_batch, autocast, tape, constant)
-            meta = meta_gradient(step, train_loss, heldout_loss,
-                                 direct_term=options.direct_term, fd_epsilon=options.fd_epsilon, **common)
-            losses = dict(loss=step.loss, heldout_loss=meta.heldout_loss)
-            joined = losses if common['reduce'] is None else common['reduce'](losses)
-            norm = self._step_upstream(meta.gradient, joined)
+        options, autocast = self.options, self._autocast(model)
+        common = dict(method=options.method, loss_scale=self.inner_scale.value, reduce=self._reduce)
+        on_train = partial(train_loss, model, batch, autocast, part.training)
+        step = simulated_step(on_train, self._upstream, self._inner_downstream, self._inner_rates(),
+                              features=part.features, **common)
+        log.lap('simulated')
+        on_heldout = partial(heldout_loss, model, model.data_preprocessor(heldout_data, True), autocast, part.heldout)
+        meta = meta_gradient(step, on_train, on_heldout, direct_term=options.direct_term,
+                             fd_epsilon=options.fd_epsilon, **common)
+        losses = dict(loss=step.loss, heldout_loss=meta.heldout_loss)
+        norm = self._step_upstream(meta.gradient, losses if self._reduce is None else self._reduce(losses))
+        log.lap('meta')
         return dict(heldout_loss=meta.heldout_loss.item(), upstream_grad_norm=norm)
 
     def _step_upstream(self, gradient: dict[str, Tensor], losses: dict[str, Tensor]) -> float:
@@ -178,7 +168,8 @@ class UDLOptimWrapper(OptimWrapper):
                 parameter.grad = None if value == 0 else gradient[name].to(parameter.dtype)
             norm = _norm(self._upstream.values())
             numbers = dict(upstream_grad_norm=norm, **{name: loss.item() for name, loss in losses.items()})
-            if self.inner_scale.accepts(all(map(math.isfinite, numbers.values()))) and self._usable(numbers):
+            finite = all(map(math.isfinite, numbers.values()))
+            if (not self.inner_scale.enabled or self.inner_scale.accepts(finite)) and self._usable(numbers):
                 if self.options.upstream_clip_grad is not None:
                     nn.utils.clip_grad_norm_(list(self._upstream.values()), **self.options.upstream_clip_grad)
                 self.optimizer.step()
@@ -186,12 +177,11 @@ class UDLOptimWrapper(OptimWrapper):
                 parameter.grad = None
         return norm
 
-    def _move_downstream(self, model: nn.Module, batch: Any, tape: BackboneTape | None) -> dict[str, Any]:
+    def _move_downstream(self, model: nn.Module, batch: Any, part: BackbonePart) -> dict[str, Any]:
         """Actual step: that of plain training, but through the recorded backbone and without upstream groups."""
-        replay = tape.replay(detach=False) if tape is not None and tape.recorded else nullcontext()
-        with self.optim_context(model), replay:
-            losses = run_forward(model, batch)
-        loss, log_vars = bare(model).parse_losses(losses)
+        with self.optim_context(model), part.actual():
+            losses = model(**batch, mode='loss') if isinstance(batch, dict) else model(*batch, mode='loss')
+        loss, log_vars = _bare(model).parse_losses(losses)
         self._step_numbers = dict(loss=loss.item()) if get_world_size() == 1 else {}
         self.backward(self.scale_loss(loss))
         if not self.should_update():
@@ -252,7 +242,7 @@ class UDLOptimWrapper(OptimWrapper):
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
         """See MMEngine; also checks that UDL can train ``model``."""
         super().initialize_count_status(model, init_counts, max_counts)
-        self.bind(bare(model))
+        self.bind(_bare(model))
 
     def bind(self, model: nn.Module) -> None:
         """Find the parameters that the steps move; does nothing for a model it has seen.
@@ -270,20 +260,8 @@ class UDLOptimWrapper(OptimWrapper):
         self._group_of = {id(p): group for group in self.optimizer.param_groups for p in group['params']}
         # What the optimizer does not train, the simulated step does not move either.
         trained = {n: p for n, p in downstream.items() if id(p) in self._group_of}
-        backbone = self.options.backbone
-        has_backbone = backbone is not None and backbone in model._modules
-        inside = [n for n in upstream if n.startswith(f'{backbone}.')]
-        # Upstream parameters inside move between the two steps, and features with them.
-        self._shares = has_backbone and not inside
-        if self.options.scope == 'neck':
-            if not has_backbone:
-                raise ValueError(f"udl.scope='neck' leaves {backbone!r} out, but {type(model).__name__} has "
-                                 f"only {sorted(model._modules)}; set udl.backbone or scope='full'")
-            if inside:
-                raise ValueError(f"udl.scope='neck' takes the features of {backbone!r} as constants, but "
-                                 f"upstream parameters are in it: {inside[:3]}; set scope='full'")
-            trained = without(trained, backbone)
-        self._split = upstream, trained
+        self._split = upstream, in_simulated_step(model, self.options, upstream, trained)
+        self._reduce = over_processes()
         self._find_trainable(model)
         self._check_modules(model)
         self._bound = model
@@ -323,8 +301,12 @@ class UDLOptimWrapper(OptimWrapper):
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Mixed precision, and no gradient synchronisation inside an accumulation window."""
-        with super().optim_context(model), mixed_precision(bare(model), self.cast_dtype):
+        with super().optim_context(model), self._autocast(_bare(model))():
             yield
+
+    def _autocast(self, model: nn.Module) -> Callable[[], ContextManager]:
+        """Makes the context of one forward of the bare model."""
+        return nullcontext if self.cast_dtype is None else partial(mixed_precision, model, self.cast_dtype)
 
     @contextmanager
     def _groups(self, which: str) -> Iterator[None]:
@@ -367,6 +349,11 @@ class UDLOptimWrapper(OptimWrapper):
             self.inner_scale.load_state_dict(udl['inner_scale'])
         super().load_state_dict(state)
         self._bound = None  # the groups are new dicts
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    """The model without its distributed wrapper."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def _norm(parameters) -> float:

@@ -3,14 +3,12 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import contextmanager
-from typing import Iterator
 
 import torch
 
 
 class StepLog:
-    """Measures named blocks on one device.
+    """Measures the parts of a step on one device, from its creation on.
 
     On CUDA the times are taken with events, so that measuring does not make the host wait inside a step.
 
@@ -24,15 +22,15 @@ class StepLog:
         self.memory = memory
         self._marks: dict[str, tuple] = {}
         self._peaks: dict[str, float] = {}
+        self._last = self._mark()
+        if memory and device.type == 'cuda':
+            torch.cuda.reset_peak_memory_stats(device)
 
-    @contextmanager
-    def measure(self, name: str) -> Iterator[None]:
-        """Measure the block as ``{name}_time`` (seconds) and ``{name}_memory`` (MB)."""
-        if self.memory and self.device.type == 'cuda':
-            torch.cuda.reset_peak_memory_stats(self.device)
-        start = self._mark()
-        yield
-        self._marks[name] = (start, self._mark())
+    def lap(self, name: str) -> None:
+        """End a part: ``{name}_time`` (seconds) and ``{name}_memory`` (MB) since the last one ended."""
+        mark = self._mark()
+        self._marks[name] = (self._last, mark)
+        self._last = mark
         if self.memory:
             self._peaks[name] = self._peak()
 
@@ -53,7 +51,9 @@ class StepLog:
 
     def _peak(self) -> float:
         if self.device.type == 'cuda':
-            return torch.cuda.max_memory_allocated(self.device) / 2 ** 20
+            peak = torch.cuda.max_memory_allocated(self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
+            return peak / 2 ** 20
         import resource  # not on Windows, and only needed here
 
         # Kilobytes on Linux, bytes on macOS.

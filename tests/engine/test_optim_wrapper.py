@@ -7,6 +7,7 @@ from torch import nn
 
 import mmdsts.engine.model_loss as model_loss
 import mmdsts.engine.optim_wrapper as optim_wrapper
+from mmdsts.engine.backbone import BackboneTape
 
 from .literal_udl import LiteralUDL, is_upstream
 from .toy_recognizer import build_recognizer, changed, make_batch, state_of
@@ -313,7 +314,7 @@ class TestPlantedErrors:
             return original(self, *args)
 
         monkeypatch.setattr(optim_wrapper.UDLOptimWrapper, '_move_downstream', later)
-        monkeypatch.setattr(optim_wrapper.BackboneTape, 'replay', _replay_without_random_state)
+        monkeypatch.setattr(BackboneTape, 'replay', _replay_without_random_state)
         with pytest.raises(AssertionError, match='documented random stream'):
             self.error()
 
@@ -323,7 +324,7 @@ def _replay_without_random_state(tape, detach):
     return _REPLAY(tape, detach)
 
 
-_REPLAY = optim_wrapper.BackboneTape.replay
+_REPLAY = BackboneTape.replay
 
 
 class _Keep:

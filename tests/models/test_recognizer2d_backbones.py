@@ -11,7 +11,7 @@ import torch
 from mmaction.models import Recognizer2D
 from torch import nn
 
-from mmdsts.engine.backbone_tape import BackboneTape
+from mmdsts.engine.backbone import BackboneTape
 from mmdsts.models import DSTSRecognizer2D
 
 from .recognizers2d import C, K, S, build, head, predict, samples, tsm, tsm_videos, videos

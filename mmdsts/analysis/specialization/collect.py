@@ -11,7 +11,7 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from mmdsts.engine.backbone_tape import BackboneTape
+from mmdsts.engine.backbone import BackboneTape
 from mmdsts.errors import UsageError
 from mmdsts.evaluation.samples import label_of, score_of
 from mmdsts.models import DSTSLayer, DSTSNeck

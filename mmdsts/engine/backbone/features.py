@@ -1,4 +1,4 @@
-"""A shared backbone as the features of the hypergradient: no second derivatives of the backbone (METHOD 2)."""
+"""A recorded backbone as the features of the hypergradient: no second derivatives of the backbone (METHOD 2)."""
 from __future__ import annotations
 
 from typing import Callable, ContextManager
@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from .backbone_tape import BackboneTape
-from .forward_batch_norm import SymmetricBatchNorm
-from .model_loss import reject_reentrant_checkpointing
+from .tape import BackboneTape
 
 
 class ForwardModeError(RuntimeError):
@@ -17,7 +15,7 @@ class ForwardModeError(RuntimeError):
 
 
 class BackboneFeatures:
-    """Pulls gradients back and pushes directions forward through a recorded backbone (see :class:`Features`).
+    """Pulls gradients back and pushes directions forward: see :class:`~mmdsts.engine.hypergradient.Features`.
 
     The exact gradient with ``scope='full'`` would differentiate every convolution and norm of the backbone twice.
     This takes one backward and one forward-mode pass instead, less time and no second-order graph.
@@ -36,31 +34,29 @@ class BackboneFeatures:
         self._autocast = autocast
 
     def leaves(self) -> dict[str, Tensor]:
-        """See :class:`Features`."""
-        return {f'feature {i}': given for i, (_, given) in enumerate(self.tape.outputs())}
+        """See :class:`~mmdsts.engine.hypergradient.Features`."""
+        return {f'feature {i}': given for i, (_, given) in enumerate(self.tape.outputs)}
 
     def pull_back(self, gradient: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
-        """See :class:`Features`; leaves the recorded graph for the actual step."""
-        pairs = [(out, gradient[f'feature {i}']) for i, (out, _) in enumerate(self.tape.outputs())]
+        """See :class:`~mmdsts.engine.hypergradient.Features`; leaves the recorded graph for the actual step."""
+        pairs = [(out, gradient[f'feature {i}']) for i, (out, _) in enumerate(self.tape.outputs)]
         pairs = [(out, g) for out, g in pairs if g is not None]
-        if not pairs or not self._parameters:
+        if not pairs:
             return dict.fromkeys(self.names)
-        for out, _ in pairs:
-            reject_reentrant_checkpointing(out)
         outputs, gradients = zip(*pairs)
         found = torch.autograd.grad(outputs, list(self._parameters.values()), gradients, retain_graph=True,
                                     allow_unused=True)
         return dict(zip(self.names, found))
 
     def push_forward(self, direction: dict[str, Tensor]) -> dict[str, Tensor]:
-        """See :class:`Features`.
+        """See :class:`~mmdsts.engine.hypergradient.Features`; moves the random generators.
 
         Raises:
             ForwardModeError: An operator does not support forward-mode differentiation.
         """
         prefix = len(self.tape.name) + 1
         try:
-            with torch.no_grad(), forward_ad.dual_level(), self._autocast(), SymmetricBatchNorm():
+            with torch.no_grad(), forward_ad.dual_level(), self._autocast():
                 dual = {name[prefix:]: forward_ad.make_dual(self._parameters[name].detach(), t)
                         for name, t in direction.items()}
                 outputs = [forward_ad.unpack_dual(out) for out in self.tape.again(dual)]

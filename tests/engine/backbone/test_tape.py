@@ -5,10 +5,10 @@ from mmaction.registry import MODELS
 from mmengine.model import BaseModule
 from torch import nn
 
-from mmdsts.engine.backbone_tape import BackboneTape
+from mmdsts.engine.backbone import BackboneTape
 
-from .test_optim_wrapper import build_wrapper, reference_error
-from .toy_recognizer import WIDTH, ToyBackbone, build_recognizer, changed, make_batch, recognizer_config, state_of
+from ..test_optim_wrapper import build_wrapper, reference_error
+from ..toy_recognizer import WIDTH, ToyBackbone, build_recognizer, changed, make_batch, recognizer_config, state_of
 
 
 @MODELS.register_module(force=True)

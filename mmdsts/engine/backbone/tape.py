@@ -7,19 +7,22 @@ the recognizer does not notice, so no subclass of it is needed.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Callable, Iterator, NamedTuple
+from typing import Any, Callable, ContextManager, Iterator, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .random_state import RandomState, preserve_random_state
+from ..model_loss import reject_reentrant_checkpointing
+from ..random_state import RandomState
 
 #: Methods by which MMAction2's recognizers run backbones of MMAction2, torchvision and timm.
 FEATURE_METHODS = ('forward', 'features', 'forward_features')
 
 
+@dataclass
 class BackboneTape:
     """Outputs of a backbone for one batch.
 
@@ -27,26 +30,19 @@ class BackboneTape:
         model: The recognizer. It calls the backbone once or several times in a forward, always the same way.
         name: Attribute of the recognizer that holds the backbone.
 
+    Attributes:
+        outputs: Recorded tensors that depend on the backbone's parameters, each with what the recognizer got for it.
+
     Note:
         A recording leaves the buffers of the backbone alone. The first :meth:`replay` of an attached
         recording moves them (batch-norm statistics), since it is the actual step's forward.
     """
 
-    def __init__(self, model: nn.Module, name: str = 'backbone') -> None:
-        self.model = model
-        self.name = name
-        self.backbone: nn.Module = model._modules[name]
-        self._calls: list[_Call] = []
-        self._buffers: dict[str, Tensor] = {}
-
-    @property
-    def recorded(self) -> bool:
-        """Whether there is something to replay."""
-        return bool(self._calls)
-
-    def clear(self) -> None:
-        """Forget what was recorded."""
-        self._calls = []
+    model: nn.Module
+    name: str = 'backbone'
+    outputs: list[tuple[Tensor, Tensor]] = field(init=False, default_factory=list)
+    _calls: list[_Call] = field(init=False, default_factory=list)
+    _buffers: dict[str, Tensor] = field(init=False, default_factory=dict)
 
     @contextmanager
     def record(self, detach: bool, leaves: bool = False) -> Iterator[None]:
@@ -54,13 +50,18 @@ class BackboneTape:
 
         Args:
             detach: Whether the recognizer gets constants (``scope='neck'``) or the graph too.
-            leaves: Whether the detached features require a gradient. Defaults to False.
+            leaves: Whether the detached features require a gradient, to be pulled back through the graph. Defaults to
+                False.
+
+        Raises:
+            RuntimeError: The recognizer did not run the backbone, or gradients cannot be pulled back.
         """
-        self._calls, self._buffers = [], _copies(self.backbone)
+        backbone = self.model._modules[self.name]
+        self._calls, self._buffers = [], _copies(backbone)
 
         def call(method: str, *args, **kwargs) -> Any:
-            before = RandomState.capture()
-            out = _run(self.backbone, method, self._buffers, args, kwargs)
+            before = RandomState.capture() if leaves else None  # for again
+            out = _run(backbone, method, self._buffers, args, kwargs)
             given = _detached(out, leaves) if detach else out
             self._calls.append(_Call(method, args, kwargs, before, out, given, RandomState.capture()))
             return given
@@ -72,6 +73,15 @@ class BackboneTape:
                 f"{type(self.model).__name__} did not run its '{self.name}' through one of "
                 f"{FEATURE_METHODS}, so its features cannot be shared between UDL's steps; set "
                 "udl=dict(backbone=None, scope='full')")
+        self.outputs = [pair for call in self._calls for pair in zip(_tensors(call.output), _tensors(call.given))
+                        if pair[0].requires_grad]
+        if leaves:
+            for out, _ in self.outputs:
+                reject_reentrant_checkpointing(out)
+
+    def record_once(self) -> ContextManager:
+        """The features as constants: recorded the first time, then replayed."""
+        return self.replay(detach=True) if self._calls else self.record(detach=True)
 
     @contextmanager
     def replay(self, detach: bool) -> Iterator[None]:
@@ -94,55 +104,53 @@ class BackboneTape:
             yield
         if not detach:
             with torch.no_grad():
-                for name, buffer in self.backbone.named_buffers():
+                for name, buffer in self.model._modules[self.name].named_buffers():
                     buffer.copy_(self._buffers[name])
 
     @contextmanager
     def constant(self) -> Iterator[None]:
         """Run the backbone without gradients, in its present mode, on copies of its buffers; record nothing."""
-        buffers = _copies(self.backbone)
+        backbone = self.model._modules[self.name]
+        buffers = _copies(backbone)
 
         def call(method: str, *args, **kwargs) -> Any:
             with torch.no_grad():
-                return _run(self.backbone, method, buffers, args, kwargs)
+                return _run(backbone, method, buffers, args, kwargs)
 
         with self._stand_in(call):
             yield
 
-    def outputs(self) -> list[tuple[Tensor, Tensor]]:
-        """Recorded tensors that depend on the backbone's parameters, each with what the recognizer got for it."""
-        return [(out, given) for call in self._calls
-                for out, given in zip(_tensors(call.output), _tensors(call.given)) if out.requires_grad]
-
     def again(self, parameters: dict[str, Tensor]) -> list[Tensor]:
         """Run the recorded calls with other parameters, the same noise and copies of the buffers.
 
+        Recorded with ``leaves=True``. It leaves the random generators where the last call takes them.
+
         Returns:
-            Tensors in the order of :meth:`outputs`.
+            Tensors in the order of :attr:`outputs`.
         """
-        buffers, found = _copies(self.backbone), []
-        state = {**buffers, **parameters}
-        with preserve_random_state():
-            for call in self._calls:
-                call.random_state_before.restore()
-                out = _tensors(_run(self.backbone, call.method, state, call.args, call.kwargs))
-                found += [t for t, recorded in zip(out, _tensors(call.output)) if recorded.requires_grad]
+        backbone = self.model._modules[self.name]
+        state, found = {**_copies(backbone), **parameters}, []
+        for call in self._calls:
+            call.random_state_before.restore()
+            out = _tensors(_run(backbone, call.method, state, call.args, call.kwargs))
+            found += [t for t, recorded in zip(out, _tensors(call.output)) if recorded.requires_grad]
         return found
 
     @contextmanager
     def _stand_in(self, call: Callable) -> Iterator[None]:
-        self.model._modules[self.name] = _StandIn(self.backbone, call)
+        backbone = self.model._modules[self.name]
+        self.model._modules[self.name] = _StandIn(backbone, call)
         try:
             yield
         finally:
-            self.model._modules[self.name] = self.backbone
+            self.model._modules[self.name] = backbone
 
 
 class _Call(NamedTuple):
     method: str
     args: tuple
     kwargs: dict
-    random_state_before: RandomState
+    random_state_before: RandomState | None
     output: Any
     given: Any
     random_state_after: RandomState
