@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from mmdsts.models import DSTSLayer
 from mmdsts.models.gates import sample_gates
+from mmdsts.models.routed_conv.literal import literal_conv
+from mmdsts.models.routed_conv.selection import conv_per_sample, select_weights
 from mmdsts.models.routing import active_neurons, straight_through_gumbel
-from mmdsts.models.selection import conv_per_sample, select_weights
 
 Operators = Callable[[DSTSLayer, Tensor, Tensor, Tensor], 'tuple[Tensor, Tensor]']
 
@@ -51,12 +52,8 @@ class ReferenceLayer(nn.Module):
 
 def literal(layer: DSTSLayer, x: Tensor, choice: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
     """METHOD 1.2 and 1.4 to the letter: every neuron on two gated copies of the input, then the sum."""
-    spatial, temporal = 0, 0
-    for y, b, neuron in zip(choice.t(), gates, layer.neurons):
-        y, b = y.view(-1, 1, 1, 1, 1), b.view(1, -1, 1, 1, 1)
-        spatial = spatial + y * F.conv3d((1 - b) * x, neuron.spatial, padding=(0, 1, 1))
-        temporal = temporal + y * F.conv3d(b * x, neuron.temporal, padding=(1, 0, 0))
-    return spatial, temporal
+    return (literal_conv(x, choice, 1 - gates, [neuron.spatial for neuron in layer.neurons]),
+            literal_conv(x, choice, gates, [neuron.temporal for neuron in layer.neurons]))
 
 
 def winner_only(layer: DSTSLayer, x: Tensor, choice: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:

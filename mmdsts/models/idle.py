@@ -1,9 +1,9 @@
 """METHOD 1.5: a neuron that no sample activated gets no update, whatever the optimizer.
 
 An optimizer skips a parameter without gradient, weight decay, momentum and all, and a backward pass leaves operators
-and gates of idle neurons without (:func:`~mmdsts.models.routed_conv.routed_conv`). Two things put zeros there all the
-same: ``zero_grad(set_to_none=False)``, and ``DistributedDataParallel``, which fills its buckets. They are taken away
-again as soon as a backward pass has ended.
+of idle neurons without (:func:`~mmdsts.models.routed_conv.routed_conv`). Zeros get there all the same: those of gates,
+which lie in one stack, those of ``zero_grad(set_to_none=False)``, and those of ``DistributedDataParallel``, which fills
+its buckets. They are taken away again as soon as a backward pass has ended.
 
 Zeros do not tell who was idle: an active neuron may have a gradient of zeros, as behind a convolution that starts at
 zero, and owes its weight decay then. So a layer takes note of whom its forward passes activated, on any process.

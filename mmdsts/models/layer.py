@@ -17,7 +17,6 @@ from .recomputation import statistics_once
 from .report import layer_report
 from .routed_conv import routed_conv
 from .routing import Routing, active_neurons, largest_pulse, members, straight_through_gumbel
-from .selection import stack_parameters
 
 
 class DSTSLayer(nn.Module):
@@ -84,6 +83,10 @@ class DSTSLayer(nn.Module):
         """
         return torch.stack([neuron.score.sum(dim=(0, 2, 3, 4)) for neuron in self.neurons])
 
+    def gates(self) -> Tensor:
+        """Gate parameters, shape ``(N, C)``."""
+        return torch.stack([neuron.gate for neuron in self.neurons])
+
     def forward(self, x: Tensor) -> tuple[Tensor, Routing]:
         """Run the layer.
 
@@ -98,9 +101,10 @@ class DSTSLayer(nn.Module):
         if self.training:
             choice = self.choose(pulse)
             index = active_neurons(choice)
-            gates = sample_gates(
-                stack_parameters(choice, [neuron.gate for neuron in self.neurons]), self.soft_prob, self.gate_noise
-            )
+            # Gates of idle neurons rest, also from the gradient of the choice that UDL differentiates (METHOD 1.5).
+            gates = self.gates()
+            gates = torch.where(choice.detach().any(dim=0)[:, None], gates, gates.detach())
+            gates = sample_gates(gates, self.soft_prob, self.gate_noise)
             spatial, temporal = self._operate_in_training(x, choice, gates)
         else:
             index, gates = largest_pulse(pulse), None
@@ -122,7 +126,7 @@ class DSTSLayer(nn.Module):
 
     def report(self, routing: Routing) -> dict[str, Tensor]:
         """Figures of the batch that ``routing`` is about, by name: see :func:`layer_report`."""
-        return layer_report(routing, torch.stack([neuron.gate for neuron in self.neurons]))
+        return layer_report(routing, self.gates())
 
     def _operate_in_training(self, x: Tensor, choice: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
         if len(self.neurons) == 1:
@@ -142,8 +146,7 @@ class DSTSLayer(nn.Module):
         if len(self.neurons) > 1 and x.device.type == 'cpu' and not torch.jit.is_tracing():
             # Leaves out the channels that gates close.
             choice = F.one_hot(index, len(self.neurons)).to(x.dtype)
-            gates = torch.stack([decide_gates(neuron.gate) for neuron in self.neurons])
-            return self._operate_routed(x, choice, gates)
+            return self._operate_routed(x, choice, decide_gates(self.gates()))
         return self._operate_by_neuron(x, index)
 
     def _operate_by_neuron(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,8 @@ of every fast path."""
 import torch
 import torch.nn.functional as F
 
+from mmdsts.models.routed_conv.literal import literal_conv
+
 
 def literal_pulse(x, neurons):
     """METHOD 1.1: ``v_i`` sums all elements of ``q_i = conv(X; m_i)``; shape ``(B, N)``."""
@@ -13,13 +15,10 @@ def literal_pulse(x, neurons):
 def literal_operators(x, choice, gates, neurons):
     """METHOD 1.2 and 1.4 with every neuron computed: ``sum_i y_i S_i((1-b_i) . X)`` and ``sum_i y_i T_i(b_i .
     X)``."""
-    spatial, temporal = 0, 0
-    for i, neuron in enumerate(neurons):
-        y = choice[:, i].view(-1, 1, 1, 1, 1)
-        b = gates[i].view(1, -1, 1, 1, 1)
-        spatial = spatial + y * F.conv3d((1 - b) * x, neuron.spatial, padding=(0, 1, 1))
-        temporal = temporal + y * F.conv3d(b * x, neuron.temporal, padding=(1, 0, 0))
-    return spatial, temporal
+    return (
+        literal_conv(x, choice, 1 - gates, [neuron.spatial for neuron in neurons]),
+        literal_conv(x, choice, gates, [neuron.temporal for neuron in neurons]),
+    )
 
 
 def literal_layer(layer, x, choice, gates):

@@ -27,8 +27,9 @@ def test_public_shapes():
     assert neuron.gate.shape == (6,)
 
 
-def test_training_equals_the_literal_layer_with_the_same_draws():
-    layer, x = _layer(pulse='sum', temperature=40.0), _features()
+def _trained_side_by_side(batch):
+    """A layer and its literal twin on the same input with the same draws: layers, input, outputs, routing, choice."""
+    layer, x = _layer(pulse='sum', temperature=40.0), _features(batch)
     reference = copy.deepcopy(layer)
     torch.manual_seed(7)
     out, routing = layer(x)
@@ -36,7 +37,11 @@ def test_training_equals_the_literal_layer_with_the_same_draws():
     pulse = literal_pulse(x, reference.neurons)
     choice = straight_through_gumbel(pulse, 40.0)
     gates = sample_gates(torch.stack([neuron.gate for neuron in reference.neurons]), noise=reference.gate_noise)
-    expected = literal_layer(reference, x, choice, gates)
+    return layer, reference, x, out, literal_layer(reference, x, choice, gates), routing, choice
+
+
+def test_training_equals_the_literal_layer_with_the_same_draws():
+    layer, reference, x, out, expected, routing, choice = _trained_side_by_side(batch=5)
     torch.testing.assert_close(out, expected)
     assert torch.equal(routing.index, choice.argmax(1)) and len(routing.index.unique()) > 1
     weight = torch.randn_like(out)
@@ -44,6 +49,25 @@ def test_training_equals_the_literal_layer_with_the_same_draws():
     literal = torch.autograd.grad((expected * weight).sum(), [x, *reference.parameters()])
     for a, b in zip(ours, literal):
         torch.testing.assert_close(torch.zeros_like(b) if a is None else a, b)
+
+
+def test_gates_of_idle_neurons_rest_from_second_derivatives():
+    """The gradient of the choice compares all neurons: it depends on gates of idle ones, which rest all the same."""
+    layer, reference, x, *outputs, routing, _ = _trained_side_by_side(batch=2)
+    weight, direction = torch.randn_like(x), torch.randn_like(x)
+    found, expected = (
+        torch.autograd.grad(
+            torch.autograd.grad((out * weight).sum(), x, create_graph=True)[0],
+            [neuron.gate for neuron in each.neurons],
+            direction,
+        )
+        for each, out in zip((layer, reference), outputs)
+    )
+    active = set(routing.index.tolist())
+    assert len(active) < 4
+    for i in range(4):
+        torch.testing.assert_close(found[i], expected[i] if i in active else torch.zeros_like(expected[i]))
+        assert expected[i].any()
 
 
 def test_evaluation_equals_the_literal_layer_and_is_deterministic():

@@ -17,6 +17,7 @@ from mmdsts.analysis.ablation.restricted import (
     UngatedNeck,
 )
 from mmdsts.models import DSTSNeck
+from mmdsts.models.routed_conv.literal import literal_conv
 
 C, N = 4, 3
 
@@ -28,11 +29,12 @@ def x():
 
 
 def literal(layer, x, index, operators):
-    """Every sample with its neuron, one at a time."""
-    z = dict(
-        spatial=torch.cat([F.conv3d(s[None], layer.neurons[i].spatial, padding=(0, 1, 1)) for s, i in zip(x, index)]),
-        temporal=torch.cat([F.conv3d(s[None], layer.neurons[i].temporal, padding=(1, 0, 0)) for s, i in zip(x, index)]),
-    )
+    """Every sample with its neuron."""
+    choice, everything = F.one_hot(torch.tensor(index), N).to(x.dtype), torch.ones(N, C, dtype=x.dtype)
+    z = {
+        name: literal_conv(x, choice, everything, [getattr(neuron, name) for neuron in layer.neurons])
+        for name in operators
+    }
     norms = dict(spatial=layer.spatial_norm, temporal=layer.temporal_norm)
     return layer.fuse(sum(layer.activation(norms[name](z[name])) for name in operators))
 

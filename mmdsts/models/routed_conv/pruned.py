@@ -1,14 +1,9 @@
-"""Convolving each sample with the weights of its active neuron (METHOD 1.4, third identity), fast and lean in
-training.
-
-The value and all derivatives are those of ``sum_i choice[:, i] * conv(x, weights[i] * masks[i])``. Four
-things make it cheap:
+"""The routed convolution on a CPU: fast and lean in training.
 
 - Only active neurons are convolved, each with its own samples at once, forwards and towards the input.
 - Channels whose mask is zero are left out there: with binary gates about half of them.
-- The gradient of the choice, ``<P_b, weights[i] * masks[i]>`` for every neuron ``i``, needs the weight
-  gradient ``P_b`` of each sample, which is what the gradient of the operators is summed from anyway. It is
-  held for some samples and output channels at a time.
+- The gradient of the choice needs the weight gradient ``P_b`` of each sample, which is what the gradient of the
+  operators is summed from anyway. It is held for some samples and output channels at a time.
 - Both operators are 2D convolutions: frames are the batch of the spatial one, flattened space is the width
   of the temporal one.
 
@@ -25,15 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
 
-from .routing import active_neurons, check_one_hot, members
-from .selection import conv_per_sample, select_weights
+from ..routing import active_neurons, check_one_hot, members
 from .weight_gradients import (
     add_weight_gradients,
-    differentiate_again,
     lean_weight_gradients,
+    refuse_third_derivative,
     rows_of_masks,
     second_weight_gradients,
-    weight_gradients,
 )
 
 # Entries of the weight gradients that one convolution computes, the samples being its groups: for wide layers a sample
@@ -43,28 +36,8 @@ _AT_ONCE = 1 << 18
 _HELD = 5 << 19
 
 
-def routed_conv(x: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """Convolve each sample with its active neuron's masked weights, stride 1, same size.
-
-    As with :func:`~mmdsts.models.selection.select_weights`, neurons that no sample activated get no gradient
-    (``None``) in a first-order backward pass, so that no optimizer touches them (METHOD 1.5). On a GPU, where
-    many small convolutions would starve the device, the samples are groups of one convolution; on a CPU each
-    active neuron convolves its samples (docs/performance.md).
-
-    Args:
-        x: Shape ``(B, C_in, T, H, W)``.
-        choice: One-hot rows, shape ``(B, N)``.
-        masks: Factors of the input channels, shape ``(N, C_in)``.
-        weights: ``N`` tensors of one shape: ``(C_out, C_in, 1, 3, 3)`` or ``(C_out, C_in, 3, 1, 1)``.
-
-    Returns:
-        Shape ``(B, C_out, T, H, W)``.
-
-    Raises:
-        ValueError: If a row of ``choice`` is not one-hot.
-    """
-    if x.device.type != 'cpu':
-        return conv_per_sample(x, select_weights(choice, masks, weights))
+def pruned_conv(x: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """See :func:`~mmdsts.models.routed_conv.routed_conv`."""
     check_one_hot(choice)
     # Autocast does not look into a custom function: do here what it does for a convolution.
     if _cpu_autocast_enabled():
@@ -151,11 +124,9 @@ class _RoutedConvGradients(torch.autograd.Function):
         to_masks: Tensor | None,
         *to_weights: Tensor | None,
     ) -> tuple[Any, ...]:
+        refuse_third_derivative()
         x, choice, masks, grad, per_sample, *weights = ctx.saved_tensors
         with torch.autocast(device_type=grad.device.type, enabled=False):
-            if torch.is_grad_enabled():
-                inputs = (x, choice, masks, grad, *weights)
-                return (None, *differentiate_again(_literal, inputs, (to_x, to_choice, to_masks, *to_weights)))
             groups = ctx.groups
             grad_choice, grad_masks, to_sample, *grad_weights = second_weight_gradients(
                 choice, masks, per_sample, weights, to_choice, to_masks, to_weights
@@ -343,17 +314,3 @@ def _as_kernels(weights: Tensor) -> Tensor:
 
 def _padding(shape: Sequence[int]) -> list[int]:
     return [size // 2 for size in shape[-2:]]
-
-
-def _literal(x: Tensor, choice: Tensor, masks: Tensor, grad: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-    """The gradients of :class:`_RoutedConv` in differentiable operations: what a third derivative goes through."""
-    found = []
-    for clip, answer, weight in zip(x, grad, select_weights(choice, masks, weights)):
-        kernel = _as_kernels(weight).to(x.dtype)
-        images, answers = (_as_images(t[None], kernel) for t in (clip, answer))
-        grad_images, grad_kernel, _ = torch.ops.aten.convolution_backward(
-            answers, images, kernel, None, [1, 1], _padding(kernel.shape), [1, 1], False, [0, 0], 1, [True, True, False]
-        )
-        found.append((_as_clips(grad_images, x.shape)[0], grad_kernel.to(weight.dtype).view_as(weight)))
-    grad_x, per_sample = map(torch.stack, zip(*found))
-    return (grad_x, *weight_gradients(choice, masks, weights, per_sample))

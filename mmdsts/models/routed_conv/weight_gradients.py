@@ -1,5 +1,4 @@
-"""What the weight gradients of single samples mean for choice, gates and operators, once and twice
-differentiable.
+"""What the weight gradients of single samples mean for choice, gates and operators, and the derivative of that.
 
 With ``P_b`` the gradient towards the weights of sample ``b``, ``y`` the choice and ``m_i`` the mask of neuron
 ``i``::
@@ -9,18 +8,18 @@ With ``P_b`` the gradient towards the weights of sample ``b``, ``y`` the choice 
     towards the weights  sum_b y_bi P_b * m_i
 
 The last two are sums over the samples of an active neuron: idle neurons cost nothing there. UDL differentiates
-these three again (METHOD 2); as one function with a backward pass of its own, that needs neither stacked
+these three once more (METHOD 2); as one function with a backward pass of its own, that needs neither stacked
 copies of all neurons nor a pass over them for each product.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from .routing import active_neurons, members
+from ..routing import active_neurons, members
 
 # Entries of the weights of all neurons that are held at once: a piece that stays in the cache between being
 # written and read, but no fewer than this of each neuron: PyTorch gives smaller operations to one thread.
@@ -31,7 +30,7 @@ _PIECE_OF_EACH = 1 << 16
 def weight_gradients(
     choice: Tensor, masks: Tensor, weights: Sequence[Tensor], per_sample: Tensor
 ) -> tuple[Tensor, ...]:
-    """Gradients as differentiable expressions of the arguments.
+    """Gradients, differentiable once with respect to the arguments.
 
     Args:
         choice: One-hot rows, shape ``(B, N)``.
@@ -123,17 +122,6 @@ def _pieces(weights: Sequence[Tensor]) -> Iterator[tuple[slice, Tensor]]:
         yield slice(first, min(first + rows, outputs)), piece[:, : outputs - first]
 
 
-def _literal(choice: Tensor, masks: Tensor, per_sample: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
-    """The same in plain operations: what a third derivative goes through."""
-    stacked, factors = torch.stack(weights), masks[:, None, :, None, None, None]
-    per_neuron = (choice.t() @ per_sample.flatten(1)).view_as(stacked)
-    return (
-        per_sample.flatten(1) @ (stacked * factors).flatten(1).t(),
-        (per_neuron * stacked).sum(dim=(1, 3, 4, 5)),
-        *(per_neuron * factors).unbind(0),
-    )
-
-
 def over_channels(product: Tensor) -> Tensor:
     """Sum of a product of weights over all but the input channels, shape ``(C_in,)``."""
     # Rows first: a sum over the kernel's few entries is slow.
@@ -156,26 +144,23 @@ class _WeightGradients(torch.autograd.Function):
     def backward(
         ctx: Any, to_choice: Tensor | None, to_masks: Tensor | None, *to_weights: Tensor | None
     ) -> tuple[Any, ...]:
-        saved = ctx.saved_tensors
-        with torch.autocast(device_type=saved[0].device.type, enabled=False):
-            if torch.is_grad_enabled():
-                return differentiate_again(_literal, saved, (to_choice, to_masks, *to_weights))
-            choice, masks, per_sample, *weights = saved
+        refuse_third_derivative()
+        choice, masks, per_sample, *weights = ctx.saved_tensors
+        with torch.autocast(device_type=choice.device.type, enabled=False):
             return second_weight_gradients(choice, masks, per_sample, weights, to_choice, to_masks, to_weights)
 
 
-def differentiate_again(
-    function: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Tensor], cotangents: Sequence[Tensor | None]
-) -> tuple[Any, ...]:
-    """Vector-Jacobian product of ``function`` at ``inputs`` that can itself be differentiated; ``None`` where an
-    input requires no gradient.
+def refuse_third_derivative() -> None:
+    """For the backward pass of a gradient; ``once_differentiable`` looks at incoming gradients only, not at inputs.
+
+    Raises:
+        RuntimeError: The pass is to be differentiated again.
     """
-    wanted = [t for t in inputs if t.requires_grad]
-    outputs, grads = zip(
-        *[(o, g) for o, g in zip(function(*inputs), cotangents) if g is not None and o.requires_grad]
-    )
-    found = iter(torch.autograd.grad(outputs, wanted, grads, create_graph=True, allow_unused=True))
-    return tuple(next(found) if t.requires_grad else None for t in inputs)
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            'a third derivative of a routed convolution was asked for, which has two: differentiate its gradients '
+            'without create_graph=True'
+        )
 
 
 def second_weight_gradients(

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .routing import active_neurons, check_one_hot
+from ..routing import active_neurons, check_one_hot
 from .weight_gradients import lean_weight_gradients, rows_of_masks, weight_gradients
 
 
@@ -38,37 +38,6 @@ def select_weights(choice: Tensor, masks: Tensor, weights: Sequence[Tensor]) -> 
     """
     check_one_hot(choice)
     return _SelectWeights.apply(choice.to(weights[0].dtype), masks, *weights)
-
-
-def stack_parameters(choice: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Stack one parameter of each neuron, so that a first-order backward pass leaves those of idle neurons
-    without gradient.
-
-    The same as :func:`torch.stack` otherwise, in value and all derivatives (METHOD 1.5; see
-    :func:`select_weights`).
-
-    Args:
-        choice: One-hot rows, shape ``(B, N)``; no gradient flows to it from here.
-        parameters: ``N`` tensors of one shape.
-
-    Returns:
-        Shape ``(N, ...)``.
-    """
-    return _StackParameters.apply(choice.detach(), *parameters)
-
-
-class _StackParameters(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, choice: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.save_for_backward(choice)
-        return torch.stack(parameters)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        if torch.is_grad_enabled():
-            return (None, *grad.unbind(0))
-        (choice,) = ctx.saved_tensors
-        return (None, *(g if used else None for g, used in zip(grad.unbind(0), choice.any(dim=0).tolist())))
 
 
 def gated_weights(masks: Tensor, weights: Sequence[Tensor], indices: Iterable[int]) -> Tensor:

@@ -3,10 +3,10 @@ import torch
 import torch.nn.functional as F
 
 from mmdsts.models.routed_conv import routed_conv
+from mmdsts.models.routed_conv.selection import conv_per_sample, select_weights
 from mmdsts.models.routing import straight_through_gumbel
-from mmdsts.models.selection import conv_per_sample, select_weights
 
-from .literal import literal_operators
+from ..literal import literal_operators
 
 N, B, C = 4, 3, 5
 
