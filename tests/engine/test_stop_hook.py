@@ -199,6 +199,7 @@ def test_after_an_error_signals_mean_what_they_meant_before(tmp_path):
     def fail():
         raise OSError('clip.mp4 cannot be decoded')
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
     runner = traced(tmp_path, [], 3, fail, kind='plain epoch')
     with pytest.raises(OSError, match=r'clip\.mp4'):
         runner.train()
