@@ -28,6 +28,7 @@ test: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 # make_toygym.py keeps a complete set as it is and leaves nothing of an interrupted one.
 demo: $(READY)
