@@ -1,4 +1,5 @@
 """FLOPs that a run really executes, by PyTorch's own formulas (``torch.utils.flop_counter``, torch >= 2.2)."""
+
 from __future__ import annotations
 
 from typing import Any, Callable

@@ -1,4 +1,5 @@
 """Goals beside what was measured; nothing is asserted."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -28,5 +29,9 @@ class Goal:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return dict(what=self.what, goal=('at most' if self.at_most else 'at least') + f' {self.bound:g}',
-                    measured=self.measured, met=self.met)
+        return dict(
+            what=self.what,
+            goal=('at most' if self.at_most else 'at least') + f' {self.bound:g}',
+            measured=self.measured,
+            met=self.met,
+        )

@@ -1,4 +1,5 @@
 """Layers and inputs that the suites share."""
+
 from __future__ import annotations
 
 from typing import Any, Callable

@@ -1,4 +1,5 @@
 """Time, memory and FLOPs of cases that are to be compared."""
+
 from __future__ import annotations
 
 import gc
@@ -117,8 +118,15 @@ def measure(suite: str, cases: Sequence[Case], settings: Settings) -> list[Row]:
     rows = []
     for case, number, found in zip(cases, numbers, times):
         measured = Measurement(number, found, TaskSpec(case.name, ''))
-        row = Row(suite, case.name, measured.median, measured.iqr, len(found), note=case.note,
-                  rate=case.samples / measured.median if case.samples else None)
+        row = Row(
+            suite,
+            case.name,
+            measured.median,
+            measured.iqr,
+            len(found),
+            note=case.note,
+            rate=case.samples / measured.median if case.samples else None,
+        )
         if case.count:
             _count(case.run, row, settings.device)
         rows.append(row)

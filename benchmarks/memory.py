@@ -4,6 +4,7 @@ On a GPU the allocator keeps the figure. On a CPU the profiler records every all
 allocator (``torch.profiler`` with ``profile_memory=True``); the peak of their running sum is the figure, temporaries
 inside operators included. Scratch space that libraries such as oneDNN take past PyTorch's allocator is not in it.
 """
+
 from __future__ import annotations
 
 import json
@@ -39,8 +40,11 @@ def peak_memory(run: Callable[[], Any], device: str) -> int:
         trace = Path(folder) / 'trace.json'
         recorded.export_chrome_trace(str(trace))
         events = json.loads(trace.read_text(encoding='utf-8'))['traceEvents']
-    changes = sorted((event['ts'], event['args']['Bytes']) for event in events
-                     if event.get('name') == '[memory]' and event['args']['Device Type'] == 0)
+    changes = sorted(
+        (event['ts'], event['args']['Bytes'])
+        for event in events
+        if event.get('name') == '[memory]' and event['args']['Device Type'] == 0
+    )
     held = peak = 0
     for _, change in changes:
         held += change

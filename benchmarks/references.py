@@ -3,6 +3,7 @@
 The forms take the parameters of a :class:`~mmdsts.models.DSTSLayer` and differ from it only in how the operators are
 applied.
 """
+
 from __future__ import annotations
 
 from typing import Callable, Sequence
@@ -52,17 +53,22 @@ class ReferenceLayer(nn.Module):
 
 def literal(layer: DSTSLayer, x: Tensor, choice: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
     """METHOD 1.2 and 1.4 to the letter: every neuron on two gated copies of the input, then the sum."""
-    return (literal_conv(x, choice, 1 - gates, [neuron.spatial for neuron in layer.neurons]),
-            literal_conv(x, choice, gates, [neuron.temporal for neuron in layer.neurons]))
+    return (
+        literal_conv(x, choice, 1 - gates, [neuron.spatial for neuron in layer.neurons]),
+        literal_conv(x, choice, gates, [neuron.temporal for neuron in layer.neurons]),
+    )
 
 
 def winner_only(layer: DSTSLayer, x: Tensor, choice: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
     """Only the active neuron, scaled by its ``y_a``: the same values, but not the gradient of the choice."""
     index = active_neurons(choice)
     members = [(index == i).nonzero().flatten() for i in range(choice.shape[1])]
-    parts = [[y * part for part in layer.neurons[i](x[rows], gates[i])]
-             for i, rows in enumerate(members) if len(rows)
-             for y in [choice[rows, i].view(-1, 1, 1, 1, 1)]]
+    parts = [
+        [y * part for part in layer.neurons[i](x[rows], gates[i])]
+        for i, rows in enumerate(members)
+        if len(rows)
+        for y in [choice[rows, i].view(-1, 1, 1, 1, 1)]
+    ]
     order = torch.cat(members).argsort()
     spatial, temporal = (torch.cat(outputs)[order] for outputs in zip(*parts))
     return spatial, temporal
@@ -82,13 +88,15 @@ def batched_matmul(layer: DSTSLayer, x: Tensor, choice: Tensor, gates: Tensor) -
     columns = columns.view(batch, frames, -1, height * width).transpose(1, 2).flatten(2)
     z_s = torch.bmm(spatial.flatten(2), columns).view_as(x)
     padded = F.pad(x.flatten(3), (0, 0, 1, 1))
-    columns = torch.stack([padded[:, :, k:k + frames] for k in range(3)], dim=2).flatten(3).flatten(1, 2)
+    columns = torch.stack([padded[:, :, k : k + frames] for k in range(3)], dim=2).flatten(3).flatten(1, 2)
     return z_s, torch.bmm(temporal.flatten(2), columns).view_as(x)
 
 
 def _selected(layer: DSTSLayer, choice: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
-    return (select_weights(choice, 1 - gates, [neuron.spatial for neuron in layer.neurons]),
-            select_weights(choice, gates, [neuron.temporal for neuron in layer.neurons]))
+    return (
+        select_weights(choice, 1 - gates, [neuron.spatial for neuron in layer.neurons]),
+        select_weights(choice, gates, [neuron.temporal for neuron in layer.neurons]),
+    )
 
 
 class ConvPair(nn.Module):
@@ -100,10 +108,12 @@ class ConvPair(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.spatial = nn.Sequential(nn.Conv3d(channels, channels, (1, 3, 3), padding=(0, 1, 1), bias=False),
-                                     nn.BatchNorm3d(channels), nn.ReLU())
-        self.temporal = nn.Sequential(nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0), bias=False),
-                                      nn.BatchNorm3d(channels), nn.ReLU())
+        self.spatial = nn.Sequential(
+            nn.Conv3d(channels, channels, (1, 3, 3), padding=(0, 1, 1), bias=False), nn.BatchNorm3d(channels), nn.ReLU()
+        )
+        self.temporal = nn.Sequential(
+            nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0), bias=False), nn.BatchNorm3d(channels), nn.ReLU()
+        )
         self.fuse = nn.Conv3d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:

@@ -1,4 +1,5 @@
 """Tables for people and JSON for programs."""
+
 from __future__ import annotations
 
 import platform
@@ -19,9 +20,15 @@ from .measure import Row, Settings
 def machine(settings: Settings) -> dict[str, Any]:
     """What the figures depend on."""
     gpu = torch.cuda.get_device_name() if settings.device == 'cuda' else None
-    return dict(device=gpu or f'{platform.machine()} CPU, {_cpu_capability()}', threads=torch.get_num_threads(),
-                dtype=str(settings.dtype).split('.')[1], torch=torch.__version__, mmdsts=__version__,
-                repeats=settings.repeats, time=time.strftime('%Y-%m-%d %H:%M:%S'))
+    return dict(
+        device=gpu or f'{platform.machine()} CPU, {_cpu_capability()}',
+        threads=torch.get_num_threads(),
+        dtype=str(settings.dtype).split('.')[1],
+        torch=torch.__version__,
+        mmdsts=__version__,
+        repeats=settings.repeats,
+        time=time.strftime('%Y-%m-%d %H:%M:%S'),
+    )
 
 
 def _cpu_capability() -> str:
@@ -42,9 +49,15 @@ def show_rows(suite: str, rows: Sequence[Row], seconds: float) -> None:
         table.add_column(name, justify='right')
     table.add_column('note')
     for row in rows:
-        table.add_row(row.name, _figure(row.median * 1e3), _figure(row.iqr * 1e3),
-                      _figure(row.memory and row.memory / 2**20), _figure(row.flops and row.flops / 1e9),
-                      _figure(row.rate), row.note)
+        table.add_row(
+            row.name,
+            _figure(row.median * 1e3),
+            _figure(row.iqr * 1e3),
+            _figure(row.memory and row.memory / 2**20),
+            _figure(row.flops and row.flops / 1e9),
+            _figure(row.rate),
+            row.note,
+        )
     console().print(table)
 
 
@@ -63,8 +76,11 @@ def show_goals(goals: Sequence[Goal]) -> None:
 
 def write_json(path: str, settings: Settings, rows: Sequence[Row], goals: Sequence[Goal]) -> None:
     """Write everything: times in s, memory in bytes, ``flops`` in operations."""
-    dump(dict(machine=machine(settings), rows=[row.as_dict() for row in rows],
-              goals=[goal.as_dict() for goal in goals]), path, indent=2)
+    dump(
+        dict(machine=machine(settings), rows=[row.as_dict() for row in rows], goals=[goal.as_dict() for goal in goals]),
+        path,
+        indent=2,
+    )
 
 
 def _figure(value: float | None) -> str:

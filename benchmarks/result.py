@@ -1,4 +1,5 @@
 """What a suite returns."""
+
 from __future__ import annotations
 
 from typing import NamedTuple

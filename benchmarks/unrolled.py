@@ -2,6 +2,7 @@
 
 With ``torchopt`` its functional SGD makes the simulated step, otherwise a line here does; the same arithmetic.
 """
+
 from __future__ import annotations
 
 from importlib.util import find_spec
@@ -66,6 +67,7 @@ class UnrolledUDL:
         if not find_spec('torchopt'):
             return [p - self.lr * g for p, g in zip(parameters, grads)]
         import torchopt
+
         sgd = torchopt.sgd(self.lr)
         updates, _ = sgd.update(grads, sgd.init(parameters), params=parameters, inplace=False)
         return torchopt.apply_updates(parameters, updates, inplace=False)

@@ -31,19 +31,33 @@ class CfgOptions(DictAction):
         """Check the parts, then let MMEngine read them."""
         for value in values:
             if '=' not in value:
-                parser.error(f'argument {option_string}: {value!r} is not of the form KEY=VALUE, '
-                             'as in model.neck.num_neurons=4 (no spaces inside a value)')
+                parser.error(
+                    f'argument {option_string}: {value!r} is not of the form KEY=VALUE, '
+                    'as in model.neck.num_neurons=4 (no spaces inside a value)'
+                )
         super().__call__(parser, namespace, values, option_string)
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that training and testing share, under the names MMAction2 gives them."""
-    parser.add_argument('--work-dir', help='folder for logs, checkpoints and metrics; default: that of the '
-                        'config, else work_dirs/<name of the config>')
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE',
-                        help='change the config, e.g. model.neck.num_neurons=4 or key="[(a,b),(c,d)]"')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
-                        help='how the processes of a distributed run were started')
+    parser.add_argument(
+        '--work-dir',
+        help='folder for logs, checkpoints and metrics; default: that of the '
+        'config, else work_dirs/<name of the config>',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=CfgOptions,
+        metavar='KEY=VALUE',
+        help='change the config, e.g. model.neck.num_neurons=4 or key="[(a,b),(c,d)]"',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes of a distributed run were started',
+    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
@@ -145,7 +159,7 @@ def _how_to_get(path: str, cfg: Config, name: str) -> str:
         # Beside the tool that runs, or beside the folder that it is in.
         tools = [folder / 'data' / 'make_toygym.py' for folder in Path(sys.argv[0]).parents]
         tool = next((path for path in tools if path.is_file()), 'tools/data/make_toygym.py')
-        return f'Make it with: python {tool} --out {Path(*parts[:toygym[0] + 1])}'
+        return f'Make it with: python {tool} --out {Path(*parts[: toygym[0] + 1])}'
     root = cfg.get('data_root')
     option = 'data_root=FOLDER' if isinstance(root, str) and path.startswith(root) else f'{name}=PATH'
     return f'Get the data set as its config describes, or say where it is: --cfg-options {option}'
@@ -178,8 +192,9 @@ def check_work_dir(path: str) -> None:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise UsageError(f'work dir {path}: cannot be written to ({error.strerror}). Give another one with '
-                         '--work-dir') from error
+        raise UsageError(
+            f'work dir {path}: cannot be written to ({error.strerror}). Give another one with --work-dir'
+        ) from error
 
 
 def use_durable_hooks(cfg: Config) -> None:

@@ -69,8 +69,11 @@ def check_loaders(runner: Runner, stage: str) -> None:
     Raises:
         UsageError: naming the loader and the setting to change.
     """
-    loops = {'train_dataloader': runner.train_loop, 'val_dataloader': runner.val_loop} if stage == 'train' else {
-        'test_dataloader': runner.test_loop}
+    loops = (
+        {'train_dataloader': runner.train_loop, 'val_dataloader': runner.val_loop}
+        if stage == 'train'
+        else {'test_dataloader': runner.test_loop}
+    )
     loaders = {name: getattr(loop, 'dataloader', None) for name, loop in loops.items()}
     heldout = getattr(loops.get('train_dataloader'), 'heldout_dataloader', None)
     loaders['train_cfg.heldout_dataloader'] = heldout
@@ -99,7 +102,8 @@ def _check_length(loader: DataLoader, name: str) -> None:
     if len(loader) == 0:
         raise UsageError(
             f'{name} gives no batch: its data set has {len(loader.dataset)} clips, batch_size is {loader.batch_size}'
-            + (' and drop_last is set. Lower batch_size' if loader.drop_last else '. Give it clips'))
+            + (' and drop_last is set. Lower batch_size' if loader.drop_last else '. Give it clips')
+        )
 
 
 def _check_labels(dataset: Any, name: str, model: Module) -> None:
@@ -113,14 +117,21 @@ def _check_labels(dataset: Any, name: str, model: Module) -> None:
         classes = part.metainfo.get('classes')
         where = f'{name} ({type(part).__name__} {part.ann_file})'
         if labels and min(labels) < 0 and name != 'test_dataloader':
-            raise UsageError(f'{where} has the label {min(labels)}, expected 0 to {num_classes - 1}; does its list '
-                             'give each clip a label?')
+            raise UsageError(
+                f'{where} has the label {min(labels)}, expected 0 to {num_classes - 1}; does its list '
+                'give each clip a label?'
+            )
         if labels and max(labels) >= num_classes:
-            raise UsageError(f'{where} has labels up to {max(labels)}, but model.cls_head.num_classes is '
-                             f'{num_classes}; set it to {len(classes) if classes else max(labels) + 1}')
+            raise UsageError(
+                f'{where} has labels up to {max(labels)}, but model.cls_head.num_classes is '
+                f'{num_classes}; set it to {len(classes) if classes else max(labels) + 1}'
+            )
         if classes and len(classes) != num_classes:
-            print_log(f'{where} has {len(classes)} classes, but model.cls_head.num_classes is {num_classes}',
-                      logger='current', level=logging.WARNING)
+            print_log(
+                f'{where} has {len(classes)} classes, but model.cls_head.num_classes is {num_classes}',
+                logger='current',
+                level=logging.WARNING,
+            )
 
 
 def _parts(dataset: Any) -> Iterator[BaseDataset]:

@@ -35,8 +35,11 @@ def change_variables(cfg: Config, options: dict[str, Any]) -> None:
         UsageError: Something else than a path is to be changed, and settings were made from it.
     """
     old = {name: cfg[name] for name in options if '.' not in name and name in cfg and name not in _READ}
-    old = {name: value for name, value in old.items()
-           if isinstance(value, (str, int, float)) and not isinstance(value, bool) and value != ''}
+    old = {
+        name: value
+        for name, value in old.items()
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool) and value != ''
+    }
     # Longest first: a path inside another that is changed too.
     paths = [name for name, value in old.items() if '/' in str(value) and isinstance(options[name], str)]
     paths.sort(key=lambda name: -len(old[name]))
@@ -53,14 +56,18 @@ def change_variables(cfg: Config, options: dict[str, Any]) -> None:
 def _refuse_if_used(cfg: Config, name: str, old: Any, new: Any) -> None:
     if new == old:
         return
-    made = [where for _, _, value, where in _settings(cfg)
-            if type(value) is type(old) and (value == old or ('/' in str(old) and old in str(value)))]
+    made = [
+        where
+        for _, _, value, where in _settings(cfg)
+        if type(value) is type(old) and (value == old or ('/' in str(old) and old in str(value)))
+    ]
     if made:
         more = f' and {len(made) - _NAMES} more' if len(made) > _NAMES else ''
         raise UsageError(
             f'--cfg-options {name}={new}: {name} is a variable of the config file, and what was made from it does not '
             f'change with it. Change the settings themselves; with its value {old!r} are: '
-            f'{", ".join(made[:_NAMES])}{more}')
+            f'{", ".join(made[:_NAMES])}{more}'
+        )
 
 
 def _settings(cfg: Config) -> Iterator[tuple[Any, Any, Any, str]]:
@@ -84,5 +91,5 @@ def _starts_with(value: Any, path: Any) -> bool:
 
 
 def _replace_start(value: str, path: str, new: str) -> str:
-    rest = value[len(path.rstrip('/')):].lstrip('/')
+    rest = value[len(path.rstrip('/')) :].lstrip('/')
     return f'{new.rstrip("/")}/{rest}' if rest else new

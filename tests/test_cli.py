@@ -12,7 +12,8 @@ def test_a_config_without_default_hooks_gets_the_durable_ones(content):
     cfg = Config(content)
     use_durable_hooks(cfg)
     assert {name: hook['type'] for name, hook in cfg.default_hooks.items()} == dict(
-        checkpoint='DurableCheckpointHook', stop='StopHook', finite='FiniteHook')
+        checkpoint='DurableCheckpointHook', stop='StopHook', finite='FiniteHook'
+    )
     assert cfg.default_hooks.checkpoint.interval == 1
 
 

@@ -1,4 +1,5 @@
 """What an installation holds and what it asks for."""
+
 from __future__ import annotations
 
 import re
@@ -17,8 +18,19 @@ import mmdsts
 ROOT = Path(__file__).resolve().parents[1]
 MIM = 'mmdsts/.mim'
 # What an existing set-up has and must keep.
-KEPT = {'torch', 'torchvision', 'mmcv', 'mmcv-lite', 'mmengine', 'mmaction2', 'numpy', 'opencv-python',
-        'opencv-contrib-python', 'opencv-python-headless', 'decord'}
+KEPT = {
+    'torch',
+    'torchvision',
+    'mmcv',
+    'mmcv-lite',
+    'mmengine',
+    'mmaction2',
+    'numpy',
+    'opencv-python',
+    'opencv-contrib-python',
+    'opencv-python-headless',
+    'decord',
+}
 
 
 @pytest.fixture(scope='module')
@@ -36,22 +48,29 @@ def tree(tmp_path_factory):
 
 
 def build(tree, *args):
-    done = subprocess.run([sys.executable, 'setup.py', '-q', *map(str, args)], cwd=tree, capture_output=True,
-                          text=True)
+    done = subprocess.run([sys.executable, 'setup.py', '-q', *map(str, args)], cwd=tree, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
 def source_files():
     """What MIM must find, as paths below the package's .mim folder."""
-    tools_and_configs = [path for name in ('configs', 'tools') for path in (ROOT / name).rglob('*')
-                         if path.is_file() and '__pycache__' not in path.parts]
+    tools_and_configs = [
+        path
+        for name in ('configs', 'tools')
+        for path in (ROOT / name).rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+    ]
     return {'model-index.yml', *(str(path.relative_to(ROOT)) for path in tools_and_configs)}
 
 
 def test_source_tree_and_editable_install_have_what_mim_expects():
     mim = ROOT / MIM
-    found = {str(path.relative_to(mim)) for name in ('configs', 'tools') for path in (mim / name).rglob('*')
-             if path.is_file() and '__pycache__' not in path.parts}
+    found = {
+        str(path.relative_to(mim))
+        for name in ('configs', 'tools')
+        for path in (mim / name).rglob('*')
+        if path.is_file() and '__pycache__' not in path.parts
+    }
     assert found | {'model-index.yml'} == source_files()
     assert (mim / 'tools' / 'train.py').is_file()
 
@@ -113,8 +132,9 @@ def test_standalone_and_lock_are_exact_and_agree():
     lock, standalone = requirements('lock'), requirements('standalone')
     for line in [*lock.values(), *standalone.values()]:
         assert re.fullmatch(r'[\w.-]+==[\w.]+', line), f'{line}: no exact version'
-    assert {name: line.lower() for name, line in standalone.items()}.items() <= \
-        {name: line.lower() for name, line in lock.items()}.items()
+    assert {name: line.lower() for name, line in standalone.items()}.items() <= {
+        name: line.lower() for name, line in lock.items()
+    }.items()
     assert set(requirements('tests')) | set(requirements('install')) <= set(lock)
     assert 'mmcv' not in lock  # it would be installed over mmcv-lite
 

@@ -1,4 +1,5 @@
 """The recipes of CONTRIBUTING.md, followed: each code block there is what runs here."""
+
 from __future__ import annotations
 
 import re
@@ -74,10 +75,12 @@ def test_a_data_set_reads_its_list(follow, tmp_path):
     (tmp_path / 'list.csv').write_text('one,0\ntwo,1\none,0\ngone,1\n')
     for name in ('one', 'two'):
         (tmp_path / f'{name}.mp4').write_bytes(b'video')
-    dataset = DATASETS.build(dict(type='CsvDataset', ann_file=str(tmp_path / 'list.csv'), pipeline=[],
-                                  data_prefix=dict(video=str(tmp_path))))
-    assert [(Path(info['filename']).name, info['label']) for info in map(dataset.get_data_info, range(len(dataset)))] \
-        == [('one.mp4', 0), ('two.mp4', 1)]
+    dataset = DATASETS.build(
+        dict(type='CsvDataset', ann_file=str(tmp_path / 'list.csv'), pipeline=[], data_prefix=dict(video=str(tmp_path)))
+    )
+    assert [
+        (Path(info['filename']).name, info['label']) for info in map(dataset.get_data_info, range(len(dataset)))
+    ] == [('one.mp4', 0), ('two.mp4', 1)]
     assert dataset.get_cat_ids(1) == [1]
 
 
@@ -87,9 +90,15 @@ def test_an_upstream_module_is_moved_by_the_meta_step_alone(follow):
     assert list(split_parameters(model)[0]) == ['neck.weight']
     for upstream_lr, moves in ((0.0, False), (1.0, True)):
         before = model.neck.weight.detach().clone(), model.cls_head.fc_cls.weight.detach().clone()
-        wrapper = build_optim_wrapper(model, dict(
-            type='UDLOptimWrapper', constructor='UDLOptimWrapperConstructor', optimizer=dict(type='SGD', lr=0.1),
-            udl=dict(inner_lr=0.1, upstream_lr=upstream_lr)))
+        wrapper = build_optim_wrapper(
+            model,
+            dict(
+                type='UDLOptimWrapper',
+                constructor='UDLOptimWrapperConstructor',
+                optimizer=dict(type='SGD', lr=0.1),
+                udl=dict(inner_lr=0.1, upstream_lr=upstream_lr),
+            ),
+        )
         wrapper.train_step(model, make_batch(seed=1, dtype=torch.float32), make_batch(seed=2, dtype=torch.float32))
         assert torch.equal(model.neck.weight, before[0]) is not moves
         assert not torch.equal(model.cls_head.fc_cls.weight, before[1])

@@ -1,4 +1,5 @@
 """How the parts of the repository hang together: what may import what, and what is decided in one place."""
+
 from __future__ import annotations
 
 import ast
@@ -18,8 +19,12 @@ LEVELS = [
 
 def _modules():
     """Of all modules, by their full names: the tree, and whether it is a package."""
-    paths = [path for room in ('mmdsts', 'benchmarks', 'tools') for path in (ROOT / room).rglob('*.py')
-             if '.mim' not in path.parts]
+    paths = [
+        path
+        for room in ('mmdsts', 'benchmarks', 'tools')
+        for path in (ROOT / room).rglob('*.py')
+        if '.mim' not in path.parts
+    ]
     modules = {}
     for path in paths:
         is_package = path.name == '__init__.py'
@@ -38,7 +43,7 @@ def _imports(name, nodes):
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = parts[:len(parts) - node.level + is_package] if node.level else []
+            base = parts[: len(parts) - node.level + is_package] if node.level else []
             source = '.'.join([*base, *([node.module] if node.module else [])])
             names = [f'{source}.{alias.name}' for alias in node.names]
             targets = [name if name in MODULES else source for name in names]
@@ -70,6 +75,11 @@ def test_no_import_cycle():
 
 def test_a_neuron_is_chosen_in_one_place():
     rooms = ('mmdsts.models.', 'mmdsts.deployment.', 'mmdsts.engine.')
-    choosing = {name for name, (tree, _) in MODULES.items() if name.startswith(rooms)
-                for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == 'argmax'}
+    choosing = {
+        name
+        for name, (tree, _) in MODULES.items()
+        if name.startswith(rooms)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == 'argmax'
+    }
     assert choosing == {'mmdsts.models.routing'}

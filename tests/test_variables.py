@@ -38,11 +38,19 @@ def test_no_config_keeps_its_old_root(name):
 
 
 def test_the_longest_path_and_then_the_setting_itself_decide():
-    cfg = merged('dsts_finegym.py', data_root='/a', clips='/fast/clips', ann_file_train='mine.txt',
-                 **{'val_dataloader.dataset.ann_file': 'theirs.txt'})
+    cfg = merged(
+        'dsts_finegym.py',
+        data_root='/a',
+        clips='/fast/clips',
+        ann_file_train='mine.txt',
+        **{'val_dataloader.dataset.ann_file': 'theirs.txt'},
+    )
     assert {cfg[loader].dataset.data_prefix.video for loader in LOADERS} == {'/fast/clips'}
     assert [cfg[loader].dataset.ann_file for loader in LOADERS] == [
-        'mine.txt', 'theirs.txt', '/a/annotations/gym99_val_element.txt']
+        'mine.txt',
+        'theirs.txt',
+        '/a/annotations/gym99_val_element.txt',
+    ]
 
 
 def test_only_whole_parts_of_a_path_are_replaced():
@@ -52,11 +60,14 @@ def test_only_whole_parts_of_a_path_are_replaced():
     assert cfg.loaders[0] == dict(a='s3://gym', b='s3://gym/x', c='data/gym288/x', d='my/data/gym')
 
 
-@pytest.mark.parametrize(('options', 'settings'), [
-    (dict(missing='error'), "'skip' are: train_dataloader.dataset.missing, val_dataloader.dataset.missing, test_"),
-    (dict(max_epochs=1), '30 are: train_cfg.max_epochs, param_scheduler.1.end'),
-    (dict(dataset_type='Diving48Dataset'), "'FineGymDataset' are: train_dataloader.dataset.type"),
-])
+@pytest.mark.parametrize(
+    ('options', 'settings'),
+    [
+        (dict(missing='error'), "'skip' are: train_dataloader.dataset.missing, val_dataloader.dataset.missing, test_"),
+        (dict(max_epochs=1), '30 are: train_cfg.max_epochs, param_scheduler.1.end'),
+        (dict(dataset_type='Diving48Dataset'), "'FineGymDataset' are: train_dataloader.dataset.type"),
+    ],
+)
 def test_other_variables_are_refused_with_the_settings_made_from_them(options, settings):
     with pytest.raises(UsageError, match=f'is a variable of the config file, .* with its value {settings}'):
         merged('dsts_finegym.py', **options)
@@ -70,8 +81,15 @@ def test_a_path_that_was_made_into_something_else_is_refused():
 
 def test_what_mmengine_or_somebody_else_reads_stays_as_it_is():
     text = Config.fromfile(str(CONFIGS / 'dsts_finegym.py')).train_dataloader
-    cfg = merged('dsts_finegym.py', load_from='a/b.pth', work_dir='w', log_level='ERROR', new='data/finegym/',
-                 max_epochs=30, sync_bn='torch')
+    cfg = merged(
+        'dsts_finegym.py',
+        load_from='a/b.pth',
+        work_dir='w',
+        log_level='ERROR',
+        new='data/finegym/',
+        max_epochs=30,
+        sync_bn='torch',
+    )
     assert (cfg.load_from, cfg.log_level, cfg.new) == ('a/b.pth', 'ERROR', 'data/finegym/')
     assert cfg.train_dataloader == text
     own = Config(dict(read_by_a_hook=7, other=dict(a=8)))

@@ -65,40 +65,94 @@ def positive(text: str) -> int:
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=DESCRIPTION, epilog=EPILOG,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', metavar='CONFIG', nargs='?', help='config of a recognizer with a DSTSNeck')
-    parser.add_argument('--control', nargs='*', action=cli.CfgOptions, metavar='KEY=VALUE', help='in the place of '
-                        "CONFIG: features made to the paper's premise, on which specialization must show; with "
-                        f'{", ".join(f.name for f in fields(ControlSpec))} and train, test (samples) to change them')
-    parser.add_argument('--checkpoint', metavar='FILE', help='trained backbone that all variants start from; default: '
-                        'one is trained by the config without a neck, once, in WORK_DIR/start')
-    parser.add_argument('--frozen', action='store_true', help="train neck and head on the backbone's features, which "
-                        'are computed once: seconds a run instead of minutes or hours')
-    parser.add_argument('--variants', nargs='+', default=['main'], metavar='NAME',
-                        help='variants and groups of them, see below (default: main)')
-    parser.add_argument('--baseline', nargs='+', metavar='NAME', help='variants that the others are compared with, a '
-                        'table each; they are run too (default: static)', default=['static'])
-    parser.add_argument('--seeds', type=positive, default=5, metavar='S',
-                        help='runs of each variant, with seeds 0 to S - 1 (default: %(default)s)')
-    parser.add_argument('--jobs', type=positive, default=1, metavar='J',
-                        help='runs side by side (default: %(default)s)')
-    parser.add_argument('--work-dir', metavar='DIR',
-                        help='default: work_dirs/ablate_<name of the config>, with --frozen and _frozen')
-    parser.add_argument('--neck', nargs='+', action=cli.CfgOptions, metavar='KEY=VALUE', help='arguments of the '
-                        'DSTSNeck, for a config without one or to change it, e.g. in_channels=2048 hidden_channels=256')
-    parser.add_argument('--cfg-options', nargs='+', action=cli.CfgOptions, metavar='KEY=VALUE',
-                        help='change the config for all variants, e.g. optim_wrapper.udl.direct_term=True')
+    parser.add_argument(
+        '--control',
+        nargs='*',
+        action=cli.CfgOptions,
+        metavar='KEY=VALUE',
+        help='in the place of '
+        "CONFIG: features made to the paper's premise, on which specialization must show; with "
+        f'{", ".join(f.name for f in fields(ControlSpec))} and train, test (samples) to change them',
+    )
+    parser.add_argument(
+        '--checkpoint',
+        metavar='FILE',
+        help='trained backbone that all variants start from; default: '
+        'one is trained by the config without a neck, once, in WORK_DIR/start',
+    )
+    parser.add_argument(
+        '--frozen',
+        action='store_true',
+        help="train neck and head on the backbone's features, which "
+        'are computed once: seconds a run instead of minutes or hours',
+    )
+    parser.add_argument(
+        '--variants',
+        nargs='+',
+        default=['main'],
+        metavar='NAME',
+        help='variants and groups of them, see below (default: main)',
+    )
+    parser.add_argument(
+        '--baseline',
+        nargs='+',
+        metavar='NAME',
+        help='variants that the others are compared with, a table each; they are run too (default: static)',
+        default=['static'],
+    )
+    parser.add_argument(
+        '--seeds',
+        type=positive,
+        default=5,
+        metavar='S',
+        help='runs of each variant, with seeds 0 to S - 1 (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--jobs', type=positive, default=1, metavar='J', help='runs side by side (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--work-dir', metavar='DIR', help='default: work_dirs/ablate_<name of the config>, with --frozen and _frozen'
+    )
+    parser.add_argument(
+        '--neck',
+        nargs='+',
+        action=cli.CfgOptions,
+        metavar='KEY=VALUE',
+        help='arguments of the '
+        'DSTSNeck, for a config without one or to change it, e.g. in_channels=2048 hidden_channels=256',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=cli.CfgOptions,
+        metavar='KEY=VALUE',
+        help='change the config for all variants, e.g. optim_wrapper.udl.direct_term=True',
+    )
     frozen = parser.add_argument_group('with --frozen')
     frozen.add_argument('--epochs', type=positive, default=30, help='(default: %(default)s)')
     frozen.add_argument('--batch-size', type=positive, default=32, help='(default: %(default)s)')
-    frozen.add_argument('--lr', type=float, default=OPTIMIZER['lr'],
-                        help="AdamW's, falling to zero along half a cosine (default: %(default)s)")
-    frozen.add_argument('--augmented-passes', type=int, default=0, metavar='K', help='features of K passes through the '
-                        'training pipeline, with its noise, instead of one through that of the test; an epoch is K '
-                        'times as long')
-    frozen.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
-                        help='(default: %(default)s)')
+    frozen.add_argument(
+        '--lr',
+        type=float,
+        default=OPTIMIZER['lr'],
+        help="AdamW's, falling to zero along half a cosine (default: %(default)s)",
+    )
+    frozen.add_argument(
+        '--augmented-passes',
+        type=int,
+        default=0,
+        metavar='K',
+        help='features of K passes through the '
+        'training pipeline, with its noise, instead of one through that of the test; an epoch is K '
+        'times as long',
+    )
+    frozen.add_argument(
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='(default: %(default)s)'
+    )
     args = parser.parse_args()
     if (args.config is None) == (args.control is None):
         parser.error('expected one of CONFIG and --control')
@@ -157,16 +211,30 @@ def choose_variants(args: argparse.Namespace, neck: dict) -> list[Variant]:
 
 def progress(console: Console) -> Progress:
     """Bars with numbers and times."""
-    return Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                    TimeRemainingColumn(), console=console)
+    return Progress(
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
 
 
 def start_checkpoint(args: argparse.Namespace, cfg: Config, folder: Path, console: Console) -> str:
     """The checkpoint that all variants start from; trains it if none was given."""
     if args.checkpoint is None:
         neck = neck_of(cfg)
-        job = full_job(cfg, find_variant('backbone', neck), 0, cfg.get('load_from'), str(cfg.get('load_from')),
-                       describe_experiment_data(cfg), folder, TOOLS)
+        job = full_job(
+            cfg,
+            find_variant('backbone', neck),
+            0,
+            cfg.get('load_from'),
+            str(cfg.get('load_from')),
+            describe_experiment_data(cfg),
+            folder,
+            TOOLS,
+        )
         job = job._replace(task=job.task._replace(folder=str((folder / 'start').absolute())))
         runs = FullRuns()
         try:
@@ -190,25 +258,41 @@ def extracted(args: argparse.Namespace, cfg: Config, checkpoint: str, console: C
     for split, passes in (('train', args.augmented_passes), ('test', 0)):
         with progress(console) as bars:
             bar = bars.add_task(f'features, {split}', total=None)
-            files.append(feature_file(
-                cfg, checkpoint, split, augmented_passes=passes, device=args.device,
-                on_progress=lambda done, total, bars=bars, bar=bar: bars.update(bar, completed=done, total=total),
-            ))
+            files.append(
+                feature_file(
+                    cfg,
+                    checkpoint,
+                    split,
+                    augmented_passes=passes,
+                    device=args.device,
+                    on_progress=lambda done, total, bars=bars, bar=bar: bars.update(bar, completed=done, total=total),
+                )
+            )
     return files
 
 
-def frozen_jobs(args: argparse.Namespace, cfg: Config, variants: list[Variant], files: list[Path],
-                console: Console) -> list[Job]:
+def frozen_jobs(
+    args: argparse.Namespace, cfg: Config, variants: list[Variant], files: list[Path], console: Console
+) -> list[Job]:
     """Runs on features in files."""
     head, own = frozen_head(cfg, files[1])
     if not own:
-        console.print("the config's head takes no features of one stage (B, C, T, H, W): a linear layer on their mean "
-                      'is in its place', soft_wrap=True)
+        console.print(
+            "the config's head takes no features of one stage (B, C, T, H, W): a linear layer on their mean "
+            'is in its place',
+            soft_wrap=True,
+        )
     udl = with_update(dict(udl=(cfg.get('optim_wrapper') or {}).get('udl') or {}), True)
     optimizer = dict(OPTIMIZER, lr=args.lr)
     return [
         frozen_job(
-            variant, seed, *files, cls_head=head, epochs=args.epochs, batch_size=args.batch_size, device=args.device,
+            variant,
+            seed,
+            *files,
+            cls_head=head,
+            epochs=args.epochs,
+            batch_size=args.batch_size,
+            device=args.device,
             optim_wrapper=dict(udl if variant.udl else dict(type='OptimWrapper'), optimizer=optimizer),
         )
         for seed in range(args.seeds)
@@ -216,8 +300,9 @@ def frozen_jobs(args: argparse.Namespace, cfg: Config, variants: list[Variant], 
     ]
 
 
-def full_jobs(args: argparse.Namespace, cfg: Config, variants: list[Variant], checkpoint: str,
-              folder: Path) -> list[Job]:
+def full_jobs(
+    args: argparse.Namespace, cfg: Config, variants: list[Variant], checkpoint: str, folder: Path
+) -> list[Job]:
     """Runs of the whole recognizer."""
     data = describe_experiment_data(cfg)
     key = fingerprint(backbone_weights(checkpoint))
@@ -228,8 +313,9 @@ def full_jobs(args: argparse.Namespace, cfg: Config, variants: list[Variant], ch
     ]
 
 
-def make_jobs(args: argparse.Namespace, cfg: Config, variants: list[Variant], folder: Path,
-              console: Console) -> tuple[list[Job], str]:
+def make_jobs(
+    args: argparse.Namespace, cfg: Config, variants: list[Variant], folder: Path, console: Console
+) -> tuple[list[Job], str]:
     """The runs, and what they start from."""
     if args.control is not None:
         spec, sizes = read_control(args.control)
@@ -249,8 +335,11 @@ def run(jobs: list[Job], store: RunStore, args: argparse.Namespace, console: Con
         bar = bars.add_task('runs', total=len(left))
 
         def show(job: Job, result: Run | Failure) -> None:
-            said = f'failed: {result.reason}' if isinstance(result, Failure) else \
-                f'{100 * result.accuracy:.1f} % ({result.seconds:.0f} s)'
+            said = (
+                f'failed: {result.reason}'
+                if isinstance(result, Failure)
+                else f'{100 * result.accuracy:.1f} % ({result.seconds:.0f} s)'
+            )
             bars.console.print(f'{job.variant}, seed {job.seed}: {said}', soft_wrap=True)
             bars.advance(bar)
 
@@ -292,8 +381,9 @@ def main() -> None:
         sys.exit(f'ablate.py: {len(failures)} of {len(jobs)} runs failed: {names}. Run again to try them again.')
 
 
-def report(jobs: list[Job], store: RunStore, args: argparse.Namespace, variants: list[Variant], start: str,
-           console: Console) -> None:
+def report(
+    jobs: list[Job], store: RunStore, args: argparse.Namespace, variants: list[Variant], start: str, console: Console
+) -> None:
     """Print and write what the runs that are there say."""
     results: dict[str, dict] = {}
     for job in jobs:
@@ -306,10 +396,15 @@ def report(jobs: list[Job], store: RunStore, args: argparse.Namespace, variants:
         return
     reports = [make_report(titles, results, name) for name in baselines]
     subject = args.config or ' '.join(['--control', *(f'{key}={value}' for key, value in args.control.items())])
-    how = f'frozen features, {args.epochs} epochs, batch {args.batch_size}, AdamW {args.lr:g}' if args.frozen else \
-        'whole model'
-    title = (f'# {subject}: {how}\n\nStart: `{start}`; seeds 0 to {args.seeds - 1}; torch '
-             f'{torch.__version__}, mmdsts {mmdsts.__version__}.\n')
+    how = (
+        f'frozen features, {args.epochs} epochs, batch {args.batch_size}, AdamW {args.lr:g}'
+        if args.frozen
+        else 'whole model'
+    )
+    title = (
+        f'# {subject}: {how}\n\nStart: `{start}`; seeds 0 to {args.seeds - 1}; torch '
+        f'{torch.__version__}, mmdsts {mmdsts.__version__}.\n'
+    )
     for made in reports:
         console.rule(f'against: {made.baseline}')
         console.print(markdown(made), soft_wrap=True, markup=False)

@@ -9,8 +9,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 if not (ROOT / 'benchmarks').is_dir():
-    print(f'benchmark.py: error: {ROOT} has no folder benchmarks, which is not installed with mmdsts: run '
-          "tools/benchmark.py in a clone of mmdsts' repository", file=sys.stderr)
+    print(
+        f'benchmark.py: error: {ROOT} has no folder benchmarks, which is not installed with mmdsts: run '
+        "tools/benchmark.py in a clone of mmdsts' repository",
+        file=sys.stderr,
+    )
     sys.exit(2)
 sys.path.insert(0, str(ROOT))
 
@@ -26,12 +29,26 @@ from mmdsts import cli
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description='Measure what DSTS costs')
-    parser.add_argument('--suite', nargs='+', choices=[*SUITES, 'all'], default=['all'], metavar='SUITE',
-                        help=f'of {", ".join(SUITES)}, all (default: all)')
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cuda' if torch.cuda.is_available() else 'cpu',
-                        help='(default: %(default)s)')
-    parser.add_argument('--dtype', choices=['float32', 'bfloat16', 'float16'], default='float32',
-                        help='operations run in it by autocast (default: %(default)s)')
+    parser.add_argument(
+        '--suite',
+        nargs='+',
+        choices=[*SUITES, 'all'],
+        default=['all'],
+        metavar='SUITE',
+        help=f'of {", ".join(SUITES)}, all (default: all)',
+    )
+    parser.add_argument(
+        '--device',
+        choices=['cpu', 'cuda'],
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='(default: %(default)s)',
+    )
+    parser.add_argument(
+        '--dtype',
+        choices=['float32', 'bfloat16', 'float16'],
+        default='float32',
+        help='operations run in it by autocast (default: %(default)s)',
+    )
     parser.add_argument('--repeats', type=int, default=5, help='rounds of measurements (default: %(default)s)')
     parser.add_argument('--threads', type=int, help="CPU threads; default: PyTorch's choice")
     parser.add_argument('--out', metavar='FILE.json', help='also write all figures')

@@ -27,27 +27,43 @@ TOLERANCE = 1e-4
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
-        description='Deploy a recognizer with a DSTS neck: gates frozen, channels pruned, norms folded.')
+        description='Deploy a recognizer with a DSTS neck: gates frozen, channels pruned, norms folded.'
+    )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file or address')
-    parser.add_argument('out', help='file to write; with .pth also a config of the same name is written, and '
-                        'tools/test.py takes the two')
-    parser.add_argument('--format', choices=list(SUFFIXES),
-                        help='default: by the ending of OUT: '
-                        + ', '.join(f'{suffix} {name}' for name, suffix in SUFFIXES.items()))
-    parser.add_argument('--input-shape', type=int, nargs='+', metavar='N',
-                        help='shape of one packed sample, e.g. 1 3 8 224 224; default: that of the test set')
-    parser.add_argument('--check', action='store_true',
-                        help='compare class scores and active neurons with the original, on samples of the '
-                        'test set (with --input-shape on random pixels); ends with status 1 if they differ')
+    parser.add_argument(
+        'out',
+        help='file to write; with .pth also a config of the same name is written, and tools/test.py takes the two',
+    )
+    parser.add_argument(
+        '--format',
+        choices=list(SUFFIXES),
+        help='default: by the ending of OUT: ' + ', '.join(f'{suffix} {name}' for name, suffix in SUFFIXES.items()),
+    )
+    parser.add_argument(
+        '--input-shape',
+        type=int,
+        nargs='+',
+        metavar='N',
+        help='shape of one packed sample, e.g. 1 3 8 224 224; default: that of the test set',
+    )
+    parser.add_argument(
+        '--check',
+        action='store_true',
+        help='compare class scores and active neurons with the original, on samples of the '
+        'test set (with --input-shape on random pixels); ends with status 1 if they differ',
+    )
     parser.add_argument('--check-samples', type=int, default=5, help='how many (default: %(default)s)')
-    parser.add_argument('--cfg-options', nargs='+', action=cli.CfgOptions, metavar='KEY=VALUE',
-                        help='change the config')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=cli.CfgOptions, metavar='KEY=VALUE', help='change the config'
+    )
     args = parser.parse_args()
     of_suffix = {suffix: name for name, suffix in SUFFIXES.items()}.get(Path(args.out).suffix)
     if of_suffix is None or args.format not in (None, of_suffix):
-        parser.error(f'argument out: {args.out!r} must end in '
-                     + (SUFFIXES[args.format] if args.format else ', '.join(SUFFIXES.values())))
+        parser.error(
+            f'argument out: {args.out!r} must end in '
+            + (SUFFIXES[args.format] if args.format else ', '.join(SUFFIXES.values()))
+        )
     args.format = of_suffix
     return args
 
@@ -101,8 +117,11 @@ def main() -> None:
     inputs = None
     if args.check or args.format != 'pytorch':
         shape = args.input_shape
-        inputs = (torch.randint(256, (args.check_samples, *shape), dtype=torch.uint8) if shape
-                  else sample_inputs(cfg, args.check_samples))
+        inputs = (
+            torch.randint(256, (args.check_samples, *shape), dtype=torch.uint8)
+            if shape
+            else sample_inputs(cfg, args.check_samples)
+        )
     Path(args.out).absolute().parent.mkdir(parents=True, exist_ok=True)
     try:
         write(model, cfg, args, inputs.shape[1:] if inputs is not None else None)
@@ -113,8 +132,10 @@ def main() -> None:
         return
     found = answer_of_file(args.out, args.format, inputs)
     difference, disagreeing, decisions = compare(answer(model, inputs), found)
-    print(f'{len(inputs)} samples: class scores differ by at most {difference:.2g}, '
-          f'{decisions - disagreeing} of {decisions} active neurons are the same')
+    print(
+        f'{len(inputs)} samples: class scores differ by at most {difference:.2g}, '
+        f'{decisions - disagreeing} of {decisions} active neurons are the same'
+    )
     if difference > TOLERANCE or disagreeing > 0:
         sys.exit(1)
 

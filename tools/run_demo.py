@@ -50,9 +50,7 @@ def call(tool: str, *arguments: object) -> None:
 def fingerprint(cfg: Config) -> str:
     """Identify config and data: a backbone is only kept for the same of both."""
     data = Path(cfg.train_dataloader.dataset.ann_file).parent
-    text = cfg.pretty_text + ''.join(
-        path.read_text() for path in sorted([*data.glob('*.txt'), *data.glob('*.json')])
-    )
+    text = cfg.pretty_text + ''.join(path.read_text() for path in sorted([*data.glob('*.txt'), *data.glob('*.json')]))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -82,11 +80,35 @@ def main() -> None:
     checkpoint = train_backbone(cfg, folder / 'backbone')
     console.rule('2. from it, in pairs: alone, one static neuron a layer, DSTS with UDL')
     finetune = folder / 'finetune'
-    call('ablate.py', FINETUNE, '--checkpoint', checkpoint, '--variants', 'backbone', VARIANT,
-         '--seeds', args.seeds, '--jobs', jobs, '--work-dir', finetune)
+    call(
+        'ablate.py',
+        FINETUNE,
+        '--checkpoint',
+        checkpoint,
+        '--variants',
+        'backbone',
+        VARIANT,
+        '--seeds',
+        args.seeds,
+        '--jobs',
+        jobs,
+        '--work-dir',
+        finetune,
+    )
     console.rule("3. the same question where the paper's premise holds by construction")
-    call('ablate.py', '--control', '--variants', 'two_operators', 'dsts',
-         '--seeds', args.seeds, '--jobs', jobs, '--work-dir', folder / 'control')
+    call(
+        'ablate.py',
+        '--control',
+        '--variants',
+        'two_operators',
+        'dsts',
+        '--seeds',
+        args.seeds,
+        '--jobs',
+        jobs,
+        '--work-dir',
+        folder / 'control',
+    )
     console.rule('4. what the neurons of one model learned')
     # The run of seed 0, where tools/ablate.py leaves it.
     run = finetune / 'runs' / f'{VARIANT}-s0'

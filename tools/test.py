@@ -15,14 +15,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file or address')
     cli.add_common_options(parser)
-    parser.add_argument('--no-strict', action='store_true',
-                        help='test although the checkpoint does not have all parameters of the model, or has others')
+    parser.add_argument(
+        '--no-strict',
+        action='store_true',
+        help='test although the checkpoint does not have all parameters of the model, or has others',
+    )
     parser.add_argument('--dump', metavar='FILE.pkl', help='also write the predictions to a pickle file')
     parser.add_argument('--show-dir', help='folder for the frames with the predictions drawn in')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument('--interval', type=int, default=1, help='draw every n-th (default: %(default)s)')
-    parser.add_argument('--wait-time', type=float, default=2,
-                        help='seconds each window stays open (default: %(default)s)')
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='seconds each window stays open (default: %(default)s)'
+    )
     args = parser.parse_args()
     if args.dump is not None and not args.dump.endswith(('.pkl', '.pickle')):
         parser.error(f'argument --dump: {args.dump!r} must end in .pkl or .pickle')
@@ -38,8 +42,9 @@ def merge_args(cfg, args: argparse.Namespace) -> None:
         hooks.setdefault('visualization', {})
         if hooks['visualization'].get('type', 'VisualizationHook') == 'VisualizationHook':
             hooks['visualization']['type'] = 'ViewVisualizationHook'
-        hooks['visualization'].update(enable=True, show=args.show, out_dir=args.show_dir,
-                                      interval=args.interval, wait_time=args.wait_time)
+        hooks['visualization'].update(
+            enable=True, show=args.show, out_dir=args.show_dir, interval=args.interval, wait_time=args.wait_time
+        )
     if args.dump is not None:
         evaluators = cfg.get('test_evaluator') or []
         if not isinstance(evaluators, (list, tuple)):

@@ -16,12 +16,20 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Train a recognizer')
     parser.add_argument('config', help='config file')
     cli.add_common_options(parser)
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='go on from this checkpoint; without a value, from the latest in the work dir')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint; without a value, from the latest in the work dir',
+    )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
-    parser.add_argument('--auto-scale-lr', action='store_true',
-                        help='scale the learning rate by actual batch size / auto_scale_lr.base_batch_size')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by actual batch size / auto_scale_lr.base_batch_size',
+    )
     parser.add_argument('--seed', type=int, help='random seed; defaults to that of the config, else random')
     parser.add_argument('--diff-rank-seed', action='store_true', help='another seed in each process')
     parser.add_argument('--deterministic', action='store_true', help='deterministic cuDNN kernels')
@@ -35,15 +43,18 @@ def enable_amp(cfg) -> None:
     name = kind if isinstance(kind, str) else kind.__name__
     if name in ('OptimWrapper', 'AmpOptimWrapper'):
         if get_device() in ('cpu', 'mps'):
-            raise cli.UsageError(f'--amp: {name} needs a GPU for mixed precision, and none is available. '
-                                 'Leave --amp out.')
+            raise cli.UsageError(
+                f'--amp: {name} needs a GPU for mixed precision, and none is available. Leave --amp out.'
+            )
         wrapper.type = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
     elif name == 'UDLOptimWrapper':
         wrapper.setdefault('amp', dict(dtype='bfloat16'))
     else:
-        raise cli.UsageError(f'--amp: optim_wrapper.type is {name!r}; expected OptimWrapper, AmpOptimWrapper '
-                             'or UDLOptimWrapper. Leave --amp out and set mixed precision in the config.')
+        raise cli.UsageError(
+            f'--amp: optim_wrapper.type is {name!r}; expected OptimWrapper, AmpOptimWrapper '
+            'or UDLOptimWrapper. Leave --amp out and set mixed precision in the config.'
+        )
 
 
 def resume(cfg, checkpoint: str) -> None:
@@ -66,11 +77,12 @@ def merge_args(cfg, args: argparse.Namespace) -> None:
         enable_amp(cfg)
     if args.auto_scale_lr:
         if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
-            raise cli.UsageError(f'--auto-scale-lr: config {args.config} does not say for which batch size '
-                                 'its learning rate is meant. Add auto_scale_lr = dict(base_batch_size=...).')
+            raise cli.UsageError(
+                f'--auto-scale-lr: config {args.config} does not say for which batch size '
+                'its learning rate is meant. Add auto_scale_lr = dict(base_batch_size=...).'
+            )
         cfg.auto_scale_lr.enable = True
-    given = dict(seed=args.seed, diff_rank_seed=args.diff_rank_seed or None,
-                 deterministic=args.deterministic or None)
+    given = dict(seed=args.seed, diff_rank_seed=args.diff_rank_seed or None, deterministic=args.deterministic or None)
     given = {name: value for name, value in given.items() if value is not None}
     cfg.randomness = {**(cfg.get('randomness') or dict(seed=None)), **given}
     cli.apply_common_options(cfg, args)

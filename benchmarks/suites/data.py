@@ -1,4 +1,5 @@
 """Decoded clips a second: the decoder alone, the pipeline around it, and loaders."""
+
 from __future__ import annotations
 
 import io
@@ -44,28 +45,45 @@ def run(settings: Settings, sizes: DataSizes | None = None) -> SuiteResult:
         files = sorted(map(str, root.glob('videos/**/*.mp4')))
         listing = root / 'files.txt'
         listing.write_text(''.join(f'{file} 0\n' for file in files), encoding='utf-8')
-        datasets = {(threads, mode): _dataset(listing, threads, mode)
-                    for mode in ('accurate', 'efficient') for threads in sizes.threads}
+        datasets = {
+            (threads, mode): _dataset(listing, threads, mode)
+            for mode in ('accurate', 'efficient')
+            for threads in sizes.threads
+        }
         first = datasets[sizes.threads[0], 'accurate']
         runs: list[tuple[str, Callable[[], Any]]] = [
-            (f'decoder alone, {threads} threads', _decoder(files, threads)) for threads in sizes.threads]
-        runs += [(f'pipeline, {threads} threads, mode={mode!r}', _pipeline(dataset))
-                 for (threads, mode), dataset in datasets.items()]
+            (f'decoder alone, {threads} threads', _decoder(files, threads)) for threads in sizes.threads
+        ]
+        runs += [
+            (f'pipeline, {threads} threads, mode={mode!r}', _pipeline(dataset))
+            for (threads, mode), dataset in datasets.items()
+        ]
         # Persistent workers: starting them is not what is asked for.
-        loaders = {workers: DataLoader(first, batch_size=8, num_workers=workers, collate_fn=pseudo_collate,
-                                       persistent_workers=workers > 0) for workers in sizes.workers}
-        runs += [(f'loader, {workers} workers, {sizes.threads[0]} threads', _loader(loader))
-                 for workers, loader in loaders.items()]
-        cases = [Case(name, run_once, samples=len(files), note=f'{sizes.size}^2, {CLIP_LEN} frames', count=False)
-                 for name, run_once in runs]
+        loaders = {
+            workers: DataLoader(
+                first, batch_size=8, num_workers=workers, collate_fn=pseudo_collate, persistent_workers=workers > 0
+            )
+            for workers in sizes.workers
+        }
+        runs += [
+            (f'loader, {workers} workers, {sizes.threads[0]} threads', _loader(loader))
+            for workers, loader in loaders.items()
+        ]
+        cases = [
+            Case(name, run_once, samples=len(files), note=f'{sizes.size}^2, {CLIP_LEN} frames', count=False)
+            for name, run_once in runs
+        ]
         return SuiteResult(measure('data', cases, settings), [])
 
 
 def _dataset(listing: Path, threads: int, mode: str) -> Any:
-    pipeline = [dict(type='DecordInit', num_threads=threads),
-                dict(type='SampleFrames', clip_len=CLIP_LEN, frame_interval=INTERVAL, num_clips=1),
-                dict(type='DecordDecode', mode=mode), dict(type='FormatShape', input_format='NCTHW'),
-                dict(type='PackActionInputs')]
+    pipeline = [
+        dict(type='DecordInit', num_threads=threads),
+        dict(type='SampleFrames', clip_len=CLIP_LEN, frame_interval=INTERVAL, num_clips=1),
+        dict(type='DecordDecode', mode=mode),
+        dict(type='FormatShape', input_format='NCTHW'),
+        dict(type='PackActionInputs'),
+    ]
     with DefaultScope.overwrite_default_scope('mmaction'):
         return DATASETS.build(dict(type='VideoDataset', ann_file=str(listing), pipeline=pipeline))
 

@@ -1,4 +1,5 @@
 """Whole recognizers with and without DSTS, in training and at test time."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -37,8 +38,12 @@ def run(settings: Settings, sizes: End2endSizes | None = None) -> SuiteResult:
         sizes: Defaults to None, those of the goals.
     """
     sizes = sizes or End2endSizes()
-    configs = {'SlowOnly-R50': lambda: slowonly(50), 'TSM-R50': lambda: tsm(50), 'X3D-M': x3d,
-               'SlowOnly-R18': lambda: slowonly(18, 16)}
+    configs = {
+        'SlowOnly-R50': lambda: slowonly(50),
+        'TSM-R50': lambda: tsm(50),
+        'X3D-M': x3d,
+        'SlowOnly-R18': lambda: slowonly(18, 16),
+    }
     rows, goals = [], []
     for name in sizes.backbones:
         plain = configs[name]()
@@ -48,14 +53,20 @@ def run(settings: Settings, sizes: End2endSizes | None = None) -> SuiteResult:
         clip = batch(plain, 1, sizes.frames, sizes.test_size)
         clips = batch(plain, sizes.train_clips, sizes.frames, sizes.train_size)
         models = {ALONE: alone, DSTS: dsts, DEPLOYED: deployed}
-        test = measure('end2end', [Case(kind, _test(model, clip, settings), samples=1)
-                                   for kind, model in models.items()], settings)
-        train = measure('end2end', [Case(kind, _train(models[kind], clips, settings), samples=sizes.train_clips)
-                                    for kind in (ALONE, DSTS)], settings)
+        test = measure(
+            'end2end', [Case(kind, _test(model, clip, settings), samples=1) for kind, model in models.items()], settings
+        )
+        train = measure(
+            'end2end',
+            [Case(kind, _train(models[kind], clips, settings), samples=sizes.train_clips) for kind in (ALONE, DSTS)],
+            settings,
+        )
         if name.startswith('SlowOnly'):
             what = f'{name}, {sizes.frames} x {sizes.test_size}^2, test time'
-            goals += [Goal(f'{what}: {kind} against the backbone alone', 1.05, ratio(test, kind, ALONE))
-                      for kind in (DSTS, DEPLOYED)]
+            goals += [
+                Goal(f'{what}: {kind} against the backbone alone', 1.05, ratio(test, kind, ALONE))
+                for kind in (DSTS, DEPLOYED)
+            ]
         for stage, found, size in (('test', test, sizes.test_size), ('training', train, sizes.train_size)):
             for row in found:
                 row.name = f'{name}, {stage}, {size}^2: {row.name}'

@@ -1,4 +1,5 @@
 """One layer in evaluation: as trained, deployed, and without a choice."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -38,23 +39,41 @@ def run(settings: Settings, sizes: DeploySizes | None = None) -> SuiteResult:
     sizes = sizes or DeploySizes()
     x = feature(sizes.batch, sizes.channels, sizes.size, settings)
     static = DSTSLayer(sizes.channels, 1).to(x.device)
-    cases = [Case(STATIC, evaluation(static, x, settings)),
-             Case('plain Conv3d pair, evaluation', evaluation(ConvPair(sizes.channels).to(x.device), x, settings))]
+    cases = [
+        Case(STATIC, evaluation(static, x, settings)),
+        Case('plain Conv3d pair, evaluation', evaluation(ConvPair(sizes.channels).to(x.device), x, settings)),
+    ]
     for n in sizes.num_neurons:
         trained = layer(sizes.channels, n, x).eval()
         deployed = DeployedLayer.from_layer(trained)
         with torch.no_grad():
             note = f'{len(trained(x)[1].index.unique())} neurons active'
-        cases += [Case(_name('as trained', n), evaluation(trained, x, settings), note=note),
-                  Case(_name('deployed', n), evaluation(deployed, x, settings), note=note),
-                  Case(_name('deployed, form of exported graphs', n),
-                       evaluation(GatheredLayer(deployed), x, settings), note=note)]
+        cases += [
+            Case(_name('as trained', n), evaluation(trained, x, settings), note=note),
+            Case(_name('deployed', n), evaluation(deployed, x, settings), note=note),
+            Case(
+                _name('deployed, form of exported graphs', n),
+                evaluation(GatheredLayer(deployed), x, settings),
+                note=note,
+            ),
+        ]
     rows = measure('deploy', cases, settings)
     few, many = min(sizes.num_neurons), max(sizes.num_neurons)
-    goals = [Goal(f'deployed layer, N = {n}: time against the static layer in evaluation', 0.75,
-                  ratio(rows, _name('deployed', n), STATIC)) for n in sizes.num_neurons]
-    goals.append(Goal(f'deployed layer, N = {many} against N = {few}: time (flat in N)', 1.15,
-                      ratio(rows, _name('deployed', many), _name('deployed', few))))
+    goals = [
+        Goal(
+            f'deployed layer, N = {n}: time against the static layer in evaluation',
+            0.75,
+            ratio(rows, _name('deployed', n), STATIC),
+        )
+        for n in sizes.num_neurons
+    ]
+    goals.append(
+        Goal(
+            f'deployed layer, N = {many} against N = {few}: time (flat in N)',
+            1.15,
+            ratio(rows, _name('deployed', many), _name('deployed', few)),
+        )
+    )
     return SuiteResult(rows, goals)
 
 

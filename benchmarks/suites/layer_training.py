@@ -1,4 +1,5 @@
 """One layer in training: ways to compute it, and layers without a choice."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -34,8 +35,11 @@ def run(settings: Settings, sizes: LayerSizes | None = None) -> SuiteResult:
     sizes = sizes or LayerSizes()
     x = feature(sizes.batch, sizes.channels, sizes.size, settings)
     ours = layer(sizes.channels, sizes.num_neurons, x)
-    modules = [(OURS, ours), (STATIC, DSTSLayer(sizes.channels, 1).to(x.device)),
-               ('plain Conv3d pair', ConvPair(sizes.channels).to(x.device))]
+    modules = [
+        (OURS, ours),
+        (STATIC, DSTSLayer(sizes.channels, 1).to(x.device)),
+        ('plain Conv3d pair', ConvPair(sizes.channels).to(x.device)),
+    ]
     modules += [(name, ReferenceLayer(ours, form, literal)) for name, form, literal in FORMS]
     cases = [Case(name, training_step(module, x, settings)) for name, module in modules]
     rows = measure('layer', cases, settings)

@@ -1,4 +1,5 @@
 """Cost of a training step of one layer against the number of neurons and the sizes of the feature."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -31,9 +32,11 @@ def run(settings: Settings, sizes: ScalingSizes | None = None) -> SuiteResult:
     base_n, base_c, base_b, base_s = sizes.base
     rows = measure('scaling', [_case(n, base_c, base_b, base_s, settings) for n in sizes.num_neurons], settings)
     # One series after the other: layers of one series only are held at a time.
-    for series in ([(base_n, c, base_b, base_s) for c in sizes.channels],
-                   [(base_n, base_c, b, base_s) for b in sizes.batches],
-                   [(base_n, base_c, base_b, s) for s in sizes.sizes]):
+    for series in (
+        [(base_n, c, base_b, base_s) for c in sizes.channels],
+        [(base_n, base_c, b, base_s) for b in sizes.batches],
+        [(base_n, base_c, base_b, s) for s in sizes.sizes],
+    ):
         rows += measure('scaling', [_case(*values, settings) for values in series], settings)
     goals = []
     if {4, 64} <= set(sizes.num_neurons):

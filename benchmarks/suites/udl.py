@@ -1,4 +1,5 @@
 """A training iteration: plain, with our three steps, and with the three steps unrolled."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -18,8 +19,11 @@ from ..unrolled import NAME, UnrolledUDL
 
 # Small, so that the weights hardly move while the steps are timed.
 LR = 1e-5
-OURS = [(f'{scope}, {method.replace("_", " ")}', dict(scope=scope, method=method))
-        for scope in ('neck', 'full') for method in ('exact', 'finite_difference')]
+OURS = [
+    (f'{scope}, {method.replace("_", " ")}', dict(scope=scope, method=method))
+    for scope in ('neck', 'full')
+    for method in ('exact', 'finite_difference')
+]
 
 
 @dataclass
@@ -57,10 +61,8 @@ def run(settings: Settings, sizes: UDLSizes | None = None) -> SuiteResult:
 
 def _cases(config: dict[str, Any], settings: Settings, sizes: UDLSizes) -> list[Case]:
     data, heldout = (batch(config, sizes.clips, sizes.frames, sizes.size, seed) for seed in (0, 1))
-    runs: list[tuple[str, Callable[[], Any]]] = [
-        ('plain step', _plain(build(config, settings.device), data, settings))]
-    runs += [(name, _udl(build(config, settings.device), data, heldout, settings, options))
-             for name, options in OURS]
+    runs: list[tuple[str, Callable[[], Any]]] = [('plain step', _plain(build(config, settings.device), data, settings))]
+    runs += [(name, _udl(build(config, settings.device), data, heldout, settings, options)) for name, options in OURS]
     unrolled = UnrolledUDL(build(config, settings.device).train(), LR)
     runs.append((NAME, lambda: unrolled.step(data, heldout, settings.autocast)))
     return [Case(name, step, samples=sizes.clips) for name, step in runs]
@@ -78,8 +80,9 @@ def _plain(model: nn.Module, data: dict[str, Any], settings: Settings) -> Callab
     return step
 
 
-def _udl(model: nn.Module, data: dict[str, Any], heldout: dict[str, Any], settings: Settings,
-         options: dict[str, Any]) -> Callable[[], Any]:
+def _udl(
+    model: nn.Module, data: dict[str, Any], heldout: dict[str, Any], settings: Settings, options: dict[str, Any]
+) -> Callable[[], Any]:
     config = dict(type='UDLOptimWrapper', optimizer=dict(type='SGD', lr=LR, momentum=0.9), udl=options)
     if settings.mixed:
         config['amp'] = dict(dtype=str(settings.dtype).split('.')[1])

@@ -108,9 +108,7 @@ def _write_picture(prediction: Prediction, video: str, path: Path) -> bool:
 
 def _write_gif(prediction: Prediction, video: str, path: Path) -> bool:
     count, panel = _count_frames(video), draw_panel(prediction)
-    kept = [
-        _palette_image(np.concatenate([frame, panel])) for frame in _frames(video, _spread(count, _GIF_FRAMES))
-    ]
+    kept = [_palette_image(np.concatenate([frame, panel])) for frame in _frames(video, _spread(count, _GIF_FRAMES))]
     milliseconds = 1000 * count / _frames_per_second(video) / len(kept)
     kept[0].save(path, save_all=True, append_images=kept[1:], duration=milliseconds, loop=0)
     return True

@@ -17,10 +17,20 @@ from .processes import end_process_group, patch_cpu_launcher
 from .recognizers import patch_chunked_testing
 
 __all__ = [
-    'apply_patches', 'checkpoint_globals', 'end_process_group', 'patch_chunked_testing', 'patch_cpu_launcher',
-    'patch_list_encodings', 'patch_loader_without_workers', 'patch_missing_drn', 'patch_missing_importlib_metadata',
-    'patch_missing_pkg_resources', 'patch_unnamed_clips', 'patch_unpacked_sampling', 'patch_weights_only',
-    'require_stack'
+    'apply_patches',
+    'checkpoint_globals',
+    'end_process_group',
+    'patch_chunked_testing',
+    'patch_cpu_launcher',
+    'patch_list_encodings',
+    'patch_loader_without_workers',
+    'patch_missing_drn',
+    'patch_missing_importlib_metadata',
+    'patch_missing_pkg_resources',
+    'patch_unnamed_clips',
+    'patch_unpacked_sampling',
+    'patch_weights_only',
+    'require_stack',
 ]
 
 

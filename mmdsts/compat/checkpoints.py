@@ -20,15 +20,23 @@ def _checkpoint_attribute(owner: type, name: str) -> Callable:
     from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
     HistoryBuffer()  # the first one made fills the table of its class
-    readable = [(HistoryBuffer, HistoryBuffer._statistics_methods),
-                (OneCycleParamScheduler, {'_annealing_cos': OneCycleParamScheduler._annealing_cos,
-                                          '_annealing_linear': OneCycleParamScheduler._annealing_linear})]
+    readable = [
+        (HistoryBuffer, HistoryBuffer._statistics_methods),
+        (
+            OneCycleParamScheduler,
+            {
+                '_annealing_cos': OneCycleParamScheduler._annealing_cos,
+                '_annealing_linear': OneCycleParamScheduler._annealing_linear,
+            },
+        ),
+    ]
     for kind, attributes in readable:
         if owner is kind and name in attributes:
             return attributes[name]
     raise pickle.UnpicklingError(
         f'The checkpoint reads the attribute {name!r} of {owner!r}. Only these may be read: '
-        + '; '.join(f'{sorted(attributes)} of {kind.__name__}' for kind, attributes in readable))
+        + '; '.join(f'{sorted(attributes)} of {kind.__name__}' for kind, attributes in readable)
+    )
 
 
 def checkpoint_globals() -> list:
@@ -51,10 +59,13 @@ def checkpoint_globals() -> list:
     except ImportError:  # numpy < 1.26
         from numpy.core import multiarray
 
-    allowed = [(HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
-               (OneCycleParamScheduler, 'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler'),
-               (_checkpoint_attribute, 'builtins.getattr'),
-               (np.ndarray, 'numpy.ndarray'), (np.dtype, 'numpy.dtype')]
+    allowed = [
+        (HistoryBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'),
+        (OneCycleParamScheduler, 'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler'),
+        (_checkpoint_attribute, 'builtins.getattr'),
+        (np.ndarray, 'numpy.ndarray'),
+        (np.dtype, 'numpy.dtype'),
+    ]
     for home in ('numpy.core.multiarray', 'numpy._core.multiarray'):
         allowed += [(multiarray._reconstruct, f'{home}._reconstruct'), (multiarray.scalar, f'{home}.scalar')]
     for name in ('float64', 'float32', 'int64'):  # losses and counts; a score computed in single precision

@@ -26,8 +26,9 @@ def require_stack() -> None:
     if missing:
         raise ImportError(
             f'mmdsts is a plugin for MMAction2 1.x, but {", ".join(missing)} cannot be imported. '
-            "Install MMAction2 as its documentation describes, or take the whole tested stack with "
-            "`pip install 'mmdsts[standalone]'` (from a clone: `pip install '.[standalone]'`).")
+            'Install MMAction2 as its documentation describes, or take the whole tested stack with '
+            "`pip install 'mmdsts[standalone]'` (from a clone: `pip install '.[standalone]'`)."
+        )
 
 
 def patch_missing_drn() -> bool:
@@ -52,9 +53,11 @@ def patch_missing_drn() -> bool:
         """Stands for the localizer that the installed MMAction2 was built without."""
 
         def __init__(self, *args, **kwargs) -> None:
-            raise ImportError('DRN was asked for, but the installed mmaction2 was built without its folder '
-                              'mmaction/models/localizers/drn. To use DRN install MMAction2 from its git '
-                              'repository.')
+            raise ImportError(
+                'DRN was asked for, but the installed mmaction2 was built without its folder '
+                'mmaction/models/localizers/drn. To use DRN install MMAction2 from its git '
+                'repository.'
+            )
 
     package, module = types.ModuleType(_DRN), types.ModuleType(f'{_DRN}.drn')
     package.__path__ = []  # what makes a module a package for the import system
@@ -114,8 +117,10 @@ def _get_installed_path(package: str) -> str:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.origin is not None:
             return str(Path(spec.origin).parent)
-    raise RuntimeError(f'Cannot tell where {package!r} is installed: no module is called '
-                       f'{" or ".join(names)}. Install it with `pip install {package}`.')
+    raise RuntimeError(
+        f'Cannot tell where {package!r} is installed: no module is called '
+        f'{" or ".join(names)}. Install it with `pip install {package}`.'
+    )
 
 
 def patch_missing_pkg_resources() -> bool:

@@ -29,8 +29,10 @@ def patch_cpu_launcher() -> bool:
     @functools.wraps(dist_utils._init_dist_pytorch)
     def init_on_cpu(backend: str, init_backend: str = 'torch', **kwargs) -> None:
         if init_backend != 'torch':
-            raise ValueError(f'env_cfg.dist_cfg.init_backend is {init_backend!r}, which needs a GPU, but '
-                             "there is none. Leave it out or set it to 'torch'.")
+            raise ValueError(
+                f'env_cfg.dist_cfg.init_backend is {init_backend!r}, which needs a GPU, but '
+                "there is none. Leave it out or set it to 'torch'."
+            )
         torch.distributed.init_process_group(backend='gloo' if backend == 'nccl' else backend, **kwargs)
         atexit.register(end_process_group)
 

@@ -1,4 +1,5 @@
 """Whether a deployed file answers as the model it came from."""
+
 from __future__ import annotations
 
 from os import PathLike
@@ -74,6 +75,7 @@ def answer_of_file(path: str | PathLike, form: str, inputs: Tensor) -> Answer:
     if form != 'onnx':
         raise ValueError(f'form must be one of {FORMATS}, got {form!r}')
     import onnxruntime
+
     session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
     outputs = session.run(['scores', 'active'], {'inputs': inputs.float().numpy()})
     return Answer(*map(torch.from_numpy, outputs))
@@ -81,6 +83,8 @@ def answer_of_file(path: str | PathLike, form: str, inputs: Tensor) -> Answer:
 
 def compare(expected: Answer, found: Answer) -> Comparison:
     """Compare two answers about the same batch."""
-    return Comparison(difference=(expected.scores - found.scores).abs().max().item(),
-                      disagreeing=int((expected.active != found.active).sum()),
-                      decisions=expected.active.numel())
+    return Comparison(
+        difference=(expected.scores - found.scores).abs().max().item(),
+        disagreeing=int((expected.active != found.active).sum()),
+        decisions=expected.active.numel(),
+    )

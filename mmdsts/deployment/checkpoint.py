@@ -1,4 +1,5 @@
 """Deployed models on disk: weights and the plain config that rebuilds the model for them."""
+
 from __future__ import annotations
 
 from os import PathLike
@@ -34,14 +35,15 @@ def deployed_config(config: dict[str, Any], model: nn.Module) -> dict[str, Any]:
     """
     necks = [module for module in model.modules() if isinstance(module, DeployedDSTSNeck)]
     if len(necks) != 1:
-        raise ValueError(f'expected a model with one deployed DSTS neck, found {len(necks)}; make it by '
-                         'mmdsts.deploy')
+        raise ValueError(f'expected a model with one deployed DSTS neck, found {len(necks)}; make it by mmdsts.deploy')
     if _is_neck(config):
         return _neck_config(config, necks[0])
     neck = config.get('neck')
     if not (isinstance(neck, dict) and _is_neck(neck)):
-        raise ValueError("expected a config of type 'DSTSNeck', or one whose 'neck' is, got "
-                         f'type={config.get("type")!r}, neck={neck!r}')
+        raise ValueError(
+            "expected a config of type 'DSTSNeck', or one whose 'neck' is, got "
+            f'type={config.get("type")!r}, neck={neck!r}'
+        )
     plain = _plain(config)
     # Whatever initial weights the original asked for, the deployed ones replace them.
     if isinstance(plain.get('backbone'), dict) and 'pretrained' in plain['backbone']:
@@ -84,8 +86,10 @@ def load_deployed(path: str | PathLike, device: str | torch.device = 'cpu') -> n
     checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     config = checkpoint.get('meta', {}).get('mmdsts_deployed') if isinstance(checkpoint, dict) else None
     if config is None:
-        raise ValueError(f"{path} holds no deployed model: expected meta['mmdsts_deployed'], as tools/deploy.py "
-                         'writes it. An ordinary checkpoint has to be deployed first')
+        raise ValueError(
+            f"{path} holds no deployed model: expected meta['mmdsts_deployed'], as tools/deploy.py "
+            'writes it. An ordinary checkpoint has to be deployed first'
+        )
     # Whatever the caller's scope: nested configs name classes of MMAction2.
     with DefaultScope.overwrite_default_scope('mmaction'):
         model = MODELS.build(config)
@@ -104,9 +108,12 @@ def _neck_config(config: dict[str, Any], neck: DeployedDSTSNeck) -> dict[str, An
     if not all(isinstance(layer.spatial_norm, nn.Identity) for layer in neck.layers):
         kept['norm_cfg'] = _plain(config['norm_cfg'])
     neurons = [list(layer.neurons) for layer in neck.layers]
-    return dict(type='DeployedDSTSNeck', **kept,
-                spatial_channels=[[len(neuron.spatial_index) for neuron in layer] for layer in neurons],
-                temporal_channels=[[len(neuron.temporal_index) for neuron in layer] for layer in neurons])
+    return dict(
+        type='DeployedDSTSNeck',
+        **kept,
+        spatial_channels=[[len(neuron.spatial_index) for neuron in layer] for layer in neurons],
+        temporal_channels=[[len(neuron.temporal_index) for neuron in layer] for layer in neurons],
+    )
 
 
 def _plain(value: Any) -> Any:

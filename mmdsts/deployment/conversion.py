@@ -1,4 +1,5 @@
 """From a trained model to one that only answers."""
+
 from __future__ import annotations
 
 import copy
@@ -40,12 +41,15 @@ def deploy(model: nn.Module) -> nn.Module:
     """
     # Through the memo the copy takes the deployed neck for the neck: its neurons, the bulk of a model, are
     # never copied.
-    memo = {id(module): DeployedDSTSNeck.from_neck(module)
-            for module in model.modules() if isinstance(module, DSTSNeck)}
+    memo = {
+        id(module): DeployedDSTSNeck.from_neck(module) for module in model.modules() if isinstance(module, DSTSNeck)
+    }
     if not memo:
         deployed = any(isinstance(module, DeployedDSTSNeck) for module in model.modules())
-        raise ValueError(f'{type(model).__name__} contains no DSTSNeck'
-                         + (': it is deployed already' if deployed else ', so there is nothing to deploy'))
+        raise ValueError(
+            f'{type(model).__name__} contains no DSTSNeck'
+            + (': it is deployed already' if deployed else ', so there is nothing to deploy')
+        )
     copied = copy.deepcopy(model, memo)
     # The necks refuse training mode, so evaluation is set on the whole.
     return copied.eval()

@@ -1,4 +1,5 @@
 """A DSTS layer without gates, scoring kernels and norms (METHOD 1, "Test time")."""
+
 from __future__ import annotations
 
 from typing import Any, Callable, Sequence
@@ -117,12 +118,17 @@ class DeployedLayer(nn.Module):
         act_cfg: Activation after each operator. Defaults to None, ``dict(type='ReLU')``.
     """
 
-    def __init__(self, channels: int, spatial_channels: Sequence[int], temporal_channels: Sequence[int],
-                 norm_cfg: dict[str, Any] | None = None, act_cfg: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        channels: int,
+        spatial_channels: Sequence[int],
+        temporal_channels: Sequence[int],
+        norm_cfg: dict[str, Any] | None = None,
+        act_cfg: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.router = Router(channels, len(spatial_channels))
-        self.neurons = nn.ModuleList(PrunedNeuron(channels, s, t)
-                                     for s, t in zip(spatial_channels, temporal_channels))
+        self.neurons = nn.ModuleList(PrunedNeuron(channels, s, t) for s, t in zip(spatial_channels, temporal_channels))
         self.register_buffer('spatial_bias', torch.zeros(channels))
         self.register_buffer('temporal_bias', torch.zeros(channels))
         self.spatial_norm = build_norm_layer(norm_cfg, channels)[1] if norm_cfg else nn.Identity()
@@ -145,11 +151,14 @@ class DeployedLayer(nn.Module):
                 raise ValueError(
                     f'cannot deploy a DSTSLayer with {norm}: it is neither constant in evaluation nor independent of '
                     'the other samples of the batch. Use a norm with running statistics (BN3d, SyncBN), GN or IN3d '
-                    'as norm_cfg of the neck')
+                    'as norm_cfg of the neck'
+                )
         spatial_scale, spatial_bias = norm_as_affine(layer.spatial_norm, channels)
         temporal_scale, temporal_bias = norm_as_affine(layer.temporal_norm, channels)
-        pruned = [(prune(neuron.spatial, 1 - gates, spatial_scale), prune(neuron.temporal, gates, temporal_scale))
-                  for neuron, gates in zip(layer.neurons, gates_of(layer))]
+        pruned = [
+            (prune(neuron.spatial, 1 - gates, spatial_scale), prune(neuron.temporal, gates, temporal_scale))
+            for neuron, gates in zip(layer.neurons, gates_of(layer))
+        ]
         deployed = cls(channels, [len(s[0]) for s, _ in pruned], [len(t[0]) for _, t in pruned])
         deployed.to(layer.fuse.weight)
         deployed.router.matrix, deployed.router.bias = fold_routing(layer)
@@ -161,7 +170,8 @@ class DeployedLayer(nn.Module):
         deployed.spatial_bias = spatial_bias.to(layer.fuse.weight)
         deployed.temporal_bias = temporal_bias.to(layer.fuse.weight)
         deployed.spatial_norm, deployed.temporal_norm = (
-            nn.Identity() if has_constant_statistics(norm) else norm for norm in norms)
+            nn.Identity() if has_constant_statistics(norm) else norm for norm in norms
+        )
         deployed.activation, deployed.fuse = layer.activation, layer.fuse
         return deployed
 

@@ -1,4 +1,5 @@
 """The deployed DSTS neck: a module of MMAction2 like the one it came from (METHOD 1, "Test time")."""
+
 from __future__ import annotations
 
 import copy
@@ -38,23 +39,26 @@ class DeployedDSTSNeck(nn.Module, RoutingRecord):
         last_active: See :class:`~mmdsts.models.record.RoutingRecord`.
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 spatial_channels: Sequence[Sequence[int]],
-                 temporal_channels: Sequence[Sequence[int]],
-                 hidden_channels: int | None = None,
-                 in_index: int = -1,
-                 keep_stages: bool = False,
-                 norm_cfg: dict[str, Any] | None = None,
-                 act_cfg: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        spatial_channels: Sequence[Sequence[int]],
+        temporal_channels: Sequence[Sequence[int]],
+        hidden_channels: int | None = None,
+        in_index: int = -1,
+        keep_stages: bool = False,
+        norm_cfg: dict[str, Any] | None = None,
+        act_cfg: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         width = hidden_channels or in_channels
         self.in_channels = in_channels
         self.in_index = in_index
         self.keep_stages = keep_stages
         self.reduce = nn.Conv3d(in_channels, width, 1) if hidden_channels else nn.Identity()
-        self.layers = nn.ModuleList(DeployedLayer(width, s, t, norm_cfg, act_cfg)
-                                    for s, t in zip(spatial_channels, temporal_channels))
+        self.layers = nn.ModuleList(
+            DeployedLayer(width, s, t, norm_cfg, act_cfg) for s, t in zip(spatial_channels, temporal_channels)
+        )
         self.expand = nn.Conv3d(width, in_channels, 1) if hidden_channels else nn.Identity()
         self.requires_grad_(False).eval()
 
@@ -82,8 +86,10 @@ class DeployedDSTSNeck(nn.Module, RoutingRecord):
             RuntimeError: If ``mode`` is true.
         """
         if mode:
-            raise RuntimeError('a deployed DSTS neck cannot be trained: it has no gates and no scoring kernels any '
-                               'more. Train the model it came from and deploy it again')
+            raise RuntimeError(
+                'a deployed DSTS neck cannot be trained: it has no gates and no scoring kernels any '
+                'more. Train the model it came from and deploy it again'
+            )
         return super().train(False)
 
     def forward(self, x: FeatureMaps, data_samples: list | None = None) -> tuple[FeatureMaps, dict[str, Tensor]]:

@@ -1,4 +1,5 @@
 """Graphs with a dynamic batch size: ``torch.export`` programs and ONNX files."""
+
 from __future__ import annotations
 
 from importlib.util import find_spec
@@ -54,17 +55,27 @@ def export_onnx(model: nn.Module, path: str | PathLike, input_shape: Sequence[in
     scoring = ScoringPath(model)
     program = _export(scoring, _example(scoring, input_shape))
     try:
-        torch.onnx.export(program, (), str(path), input_names=['inputs'],
-                          output_names=[scoring.output_name, 'active'], dynamic_shapes=({0: 'batch'}, ),
-                          dynamo=True, external_data=False, verbose=False)
+        torch.onnx.export(
+            program,
+            (),
+            str(path),
+            input_names=['inputs'],
+            output_names=[scoring.output_name, 'active'],
+            dynamic_shapes=({0: 'batch'},),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
     except torch.onnx.errors.OnnxExporterError as error:
         raise ExportError(f'torch.export can hold the model, ONNX cannot: {_first_lines(error)}') from error
 
 
 def _require_torch(what: str) -> None:
     if digit_version(torch.__version__) < digit_version('2.6'):
-        raise ExportError(f'exporting to {what} needs torch >= 2.6, found {torch.__version__}; deploying as a '
-                          'PyTorch checkpoint does not')
+        raise ExportError(
+            f'exporting to {what} needs torch >= 2.6, found {torch.__version__}; deploying as a '
+            'PyTorch checkpoint does not'
+        )
 
 
 def _example(path: ScoringPath, input_shape: Sequence[int]) -> Tensor:
@@ -77,7 +88,7 @@ def _export(path: ScoringPath, example: Tensor) -> torch.export.ExportedProgram:
     _run_once(path, example)
     batch = torch.export.Dim('batch', min=1)
     try:
-        return torch.export.export(path, (example, ), dynamic_shapes=({0: batch}, ), strict=False)
+        return torch.export.export(path, (example,), dynamic_shapes=({0: batch},), strict=False)
     except Exception as error:  # of whichever kind: it is passed on with the part that caused it
         raise ExportError(f'{_culprit(path, example)} cannot be exported: {_first_lines(error)}') from error
 
@@ -87,9 +98,11 @@ def _run_once(path: ScoringPath, example: Tensor) -> None:
         with torch.no_grad():
             path(example)
     except (RuntimeError, ValueError, IndexError, AssertionError) as error:
-        raise ExportError(f'the model does not run on inputs of shape {tuple(example.shape)} (batch axis first), so '
-                          f'input_shape={tuple(example.shape[1:])} seems wrong for it; it is the shape that the '
-                          f'test pipeline packs: {_first_lines(error)}') from error
+        raise ExportError(
+            f'the model does not run on inputs of shape {tuple(example.shape)} (batch axis first), so '
+            f'input_shape={tuple(example.shape[1:])} seems wrong for it; it is the shape that the '
+            f'test pipeline packs: {_first_lines(error)}'
+        ) from error
 
 
 def _culprit(path: ScoringPath, example: Tensor) -> str:
@@ -102,8 +115,7 @@ def _culprit(path: ScoringPath, example: Tensor) -> str:
     def remember(name: str) -> Callable[[nn.Module, tuple, dict], None]:
         return lambda module, args, kwargs: inputs.update({name: (args, kwargs)})
 
-    hooks = [stage.register_forward_pre_hook(remember(name), with_kwargs=True)
-             for name, stage in stages.items()]
+    hooks = [stage.register_forward_pre_hook(remember(name), with_kwargs=True) for name, stage in stages.items()]
     with torch.no_grad():
         path(example)
     for hook in hooks:

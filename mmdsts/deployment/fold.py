@@ -1,4 +1,5 @@
 """What is constant after training, folded into weights (METHOD 1, "Test time")."""
+
 from __future__ import annotations
 
 import torch
@@ -18,8 +19,9 @@ def has_constant_statistics(norm: nn.Module) -> bool:
 
 def works_sample_by_sample(norm: nn.Module) -> bool:
     """Whether ``norm`` treats each sample on its own, so that it may run on any grouping of the batch."""
-    return (isinstance(norm, (nn.Identity, nn.GroupNorm))
-            or (isinstance(norm, _InstanceNorm) and norm.running_mean is None))
+    return isinstance(norm, (nn.Identity, nn.GroupNorm)) or (
+        isinstance(norm, _InstanceNorm) and norm.running_mean is None
+    )
 
 
 def norm_as_affine(norm: nn.Module, channels: int) -> tuple[Tensor, Tensor]:
@@ -78,7 +80,8 @@ def fold_routing(layer: DSTSLayer) -> tuple[Tensor, Tensor]:
         known = [name for name, kind in PULSES.module_dict.items() if can_fold(kind)]
         raise ValueError(
             f'cannot deploy a DSTSLayer whose pulse is {layer.pulse}, which does not say how it is folded: give its '
-            f'class a method fold as mmdsts.models.pulse.Pulse describes it, or train with one of {", ".join(known)}')
+            f'class a method fold as mmdsts.models.pulse.Pulse describes it, or train with one of {", ".join(known)}'
+        )
     kernels = layer.scoring_matrix()
     # The mean runs over outputs too, as many as there are channels.
     matrix, bias = layer.pulse.fold(kernels.double() / kernels.shape[1])

@@ -5,6 +5,7 @@ Grouping samples by active neuron makes loops whose length depends on the data. 
 weights of its neuron, and all samples are one batched matmul on unfolded input: the same values, for any
 batch size.
 """
+
 from __future__ import annotations
 
 from typing import Sequence
@@ -61,8 +62,12 @@ class GatheredOperator(nn.Module):
         frames, height, width = x.shape[2:]
         k_t, k_h, k_w = self.kernel
         x = F.pad(x, (k_w // 2, k_w // 2, k_h // 2, k_h // 2, k_t // 2, k_t // 2))
-        return [x[:, :, t:t + frames, h:h + height, w:w + width]
-                for t in range(k_t) for h in range(k_h) for w in range(k_w)]
+        return [
+            x[:, :, t : t + frames, h : h + height, w : w + width]
+            for t in range(k_t)
+            for h in range(k_h)
+            for w in range(k_w)
+        ]
 
 
 class GatheredLayer(nn.Module):
@@ -76,10 +81,12 @@ class GatheredLayer(nn.Module):
         super().__init__()
         neurons = list(layer.neurons)
         self.router = layer.router
-        self.spatial = GatheredOperator([neuron.spatial_index for neuron in neurons],
-                                        [neuron.spatial for neuron in neurons], layer.spatial_bias)
-        self.temporal = GatheredOperator([neuron.temporal_index for neuron in neurons],
-                                         [neuron.temporal for neuron in neurons], layer.temporal_bias)
+        self.spatial = GatheredOperator(
+            [neuron.spatial_index for neuron in neurons], [neuron.spatial for neuron in neurons], layer.spatial_bias
+        )
+        self.temporal = GatheredOperator(
+            [neuron.temporal_index for neuron in neurons], [neuron.temporal for neuron in neurons], layer.temporal_bias
+        )
         self.spatial_norm, self.temporal_norm = layer.spatial_norm, layer.temporal_norm
         self.activation, self.fuse = layer.activation, layer.fuse
 

@@ -1,4 +1,5 @@
 """What an exported graph computes: from what a pipeline packs to class scores and active neurons."""
+
 from __future__ import annotations
 
 import copy
@@ -38,8 +39,11 @@ class ScoringPath(nn.Module):
         super().__init__()
         if not any(isinstance(module, DeployedDSTSNeck) for module in model.modules()):
             model = deploy(model)
-        necks = {id(module): GraphDSTSNeck.from_deployed(module)
-                 for module in model.modules() if isinstance(module, DeployedDSTSNeck)}
+        necks = {
+            id(module): GraphDSTSNeck.from_deployed(module)
+            for module in model.modules()
+            if isinstance(module, DeployedDSTSNeck)
+        }
         self.model = copy.deepcopy(model, dict(necks)).eval()
         # A plain list: these are parts of the model, registered there.
         self._layers = [layer for neck in necks.values() for layer in neck.layers]
@@ -48,11 +52,14 @@ class ScoringPath(nn.Module):
         if self.is_recognizer:
             _check_recognizer(self.model)
         elif not isinstance(self.model, DeployedDSTSNeck):
-            raise ExportError(f'{type(model).__name__} is neither a recognizer of MMAction2 nor a DSTS neck: from what '
-                              'to what its graph should lead is not known. Export its neck')
+            raise ExportError(
+                f'{type(model).__name__} is neither a recognizer of MMAction2 nor a DSTS neck: from what '
+                'to what its graph should lead is not known. Export its neck'
+            )
         elif self.model.keep_stages:
-            raise ExportError('a DSTSNeck with keep_stages=True returns several stages: export the recognizer it '
-                              'belongs to')
+            raise ExportError(
+                'a DSTSNeck with keep_stages=True returns several stages: export the recognizer it belongs to'
+            )
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Run the path.
@@ -66,8 +73,7 @@ class ScoringPath(nn.Module):
             ``B V``.
         """
         active: list[Tensor] = []
-        hooks = [layer.register_forward_hook(lambda module, args, out: active.append(out[1]))
-                 for layer in self._layers]
+        hooks = [layer.register_forward_hook(lambda module, args, out: active.append(out[1])) for layer in self._layers]
         try:
             out = self._scores(inputs) if self.is_recognizer else self.model(inputs)[0]
         finally:
@@ -93,15 +99,19 @@ class ScoringPath(nn.Module):
 
 def _check_recognizer(model: BaseRecognizer) -> None:
     if not model.with_cls_head:
-        raise ExportError(f'{type(model).__name__} has no cls_head, so there are no class scores to export; '
-                          'export its neck')
+        raise ExportError(
+            f'{type(model).__name__} has no cls_head, so there are no class scores to export; export its neck'
+        )
     preprocessor = model.data_preprocessor
     if type(preprocessor) is not ActionDataPreprocessor or preprocessor.format_shape not in ('NCHW', 'NCTHW'):
         raise ExportError(
             f'the data_preprocessor {type(preprocessor).__name__} (format_shape='
             f'{getattr(preprocessor, "format_shape", None)!r}) cannot be exported: expected ActionDataPreprocessor '
-            "with format_shape 'NCHW' or 'NCTHW'. Export the neck alone, or replace it")
+            "with format_shape 'NCHW' or 'NCTHW'. Export the neck alone, or replace it"
+        )
     if (model.test_cfg or {}).get('max_testing_views'):
-        raise ExportError(f"test_cfg.max_testing_views={model.test_cfg['max_testing_views']} makes a loop over chunks "
-                          'of the batch, which a graph of dynamic batch size cannot hold: remove it from the config '
-                          'for the export')
+        raise ExportError(
+            f'test_cfg.max_testing_views={model.test_cfg["max_testing_views"]} makes a loop over chunks '
+            'of the batch, which a graph of dynamic batch size cannot hold: remove it from the config '
+            'for the export'
+        )

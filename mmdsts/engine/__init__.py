@@ -12,9 +12,25 @@ from .schedulers import group_scheduler
 from .upstream import split_parameters
 
 __all__ = [
-    'CheckpointError', 'DurableCheckpointHook', 'Features', 'FiniteHook', 'LayerLogProcessor',
-    'MetaGradient', 'RandomStateHook',
-    'RoutingWatchHook', 'SimulatedStep', 'StopHook', 'TemperatureHook', 'UDLEpochBasedTrainLoop',
-    'UDLIterBasedTrainLoop', 'UDLOptimWrapper', 'UDLOptimWrapperConstructor', 'UDLOptions', 'group_scheduler',
-    'meta_gradient', 'simulated_step', 'split_parameters', 'upstream_gradient'
+    'CheckpointError',
+    'DurableCheckpointHook',
+    'Features',
+    'FiniteHook',
+    'LayerLogProcessor',
+    'MetaGradient',
+    'RandomStateHook',
+    'RoutingWatchHook',
+    'SimulatedStep',
+    'StopHook',
+    'TemperatureHook',
+    'UDLEpochBasedTrainLoop',
+    'UDLIterBasedTrainLoop',
+    'UDLOptimWrapper',
+    'UDLOptimWrapperConstructor',
+    'UDLOptions',
+    'group_scheduler',
+    'meta_gradient',
+    'simulated_step',
+    'split_parameters',
+    'upstream_gradient',
 ]

@@ -1,4 +1,5 @@
 """Atomic writing where MMEngine writes through a file backend."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """Checkpoints on disk: written whole or not at all, checked before they are trusted, the newest good one found."""
+
 from __future__ import annotations
 
 import inspect
@@ -191,8 +192,12 @@ def list_checkpoints(folders: Iterable[str | os.PathLike], templates: Iterable[s
     """
     names = checkpoint_names(templates)
     folders = [Path(folder) for folder in folders if os.path.isdir(folder)]
-    found = {os.path.abspath(path): str(path) for folder in folders for path in folder.iterdir()
-             if names.fullmatch(path.name) and path.is_file()}
+    found = {
+        os.path.abspath(path): str(path)
+        for folder in folders
+        for path in folder.iterdir()
+        if names.fullmatch(path.name) and path.is_file()
+    }
     if not found:
         notes = [folder / NOTE for folder in folders if (folder / NOTE).is_file()]
         noted = [note.read_text(errors='replace').strip().rstrip('\0') for note in notes]
@@ -241,7 +246,8 @@ def find_resumable(folders: Iterable[str | os.PathLike], templates: Iterable[str
         raise CheckpointError(
             f'{Path(next(iter(reasons))).parent} holds checkpoints, but none that training can go on from ('
             + '; '.join(f'{Path(path).name}: {reason}' for path, reason in reasons.items())
-            + '). Nothing was changed. To begin from scratch, leave out --resume or take another work dir')
+            + '). Nothing was changed. To begin from scratch, leave out --resume or take another work dir'
+        )
     return Resumable(None, {})
 
 

@@ -1,4 +1,5 @@
 """Builds the one optimizer of UDL: anyone's parameter groups, split into upstream and downstream."""
+
 from __future__ import annotations
 
 from contextlib import contextmanager
@@ -34,8 +35,7 @@ class UDLOptimWrapperConstructor:
         paramwise_cfg: Passed to the base constructor. Defaults to None.
     """
 
-    def __init__(self, optim_wrapper_cfg: dict[str, Any],
-                 paramwise_cfg: dict[str, Any] | None = None) -> None:
+    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: dict[str, Any] | None = None) -> None:
         self.wrapper_cfg = dict(optim_wrapper_cfg)
         self.base_type = self.wrapper_cfg.pop('base_constructor', 'DefaultOptimWrapperConstructor')
         self.optimizer_cfg = self.wrapper_cfg.pop('optimizer')
@@ -48,32 +48,43 @@ class UDLOptimWrapperConstructor:
         upstream, _ = split_parameters(model, trainable_only=False)
         optimizer = self._base_optimizer(model, upstream)
         udl = self.wrapper_cfg.get('udl') or {}
-        overrides = {key: udl[f'upstream_{key}'] for key in ('lr', 'weight_decay')
-                     if udl.get(f'upstream_{key}') is not None}
+        overrides = {
+            key: udl[f'upstream_{key}'] for key in ('lr', 'weight_decay') if udl.get(f'upstream_{key}') is not None
+        }
         # In place and before the first step: the optimizer holds no state yet, and each group has all its options.
         members = {id(p) for p in upstream.values()}
         optimizer.param_groups[:] = _split_groups(optimizer.param_groups, members, overrides)
         return OPTIM_WRAPPERS.build(self.wrapper_cfg, default_args=dict(optimizer=optimizer))
 
     def _base_optimizer(self, model: nn.Module, upstream: dict[str, nn.Parameter]):
-        base = OPTIM_WRAPPER_CONSTRUCTORS.build(dict(
-            type=self.base_type, paramwise_cfg=self.paramwise_cfg,
-            optim_wrapper_cfg=dict(type='OptimWrapper', optimizer=self.optimizer_cfg)))
+        base = OPTIM_WRAPPER_CONSTRUCTORS.build(
+            dict(
+                type=self.base_type,
+                paramwise_cfg=self.paramwise_cfg,
+                optim_wrapper_cfg=dict(type='OptimWrapper', optimizer=self.optimizer_cfg),
+            )
+        )
         try:
             return base(model).optimizer
         except (AssertionError, ValueError) as error:
             holders = sorted({name.split('.')[0] for name in upstream})
             if any('.' not in name for name in upstream):
                 raise
-            print_log(f'{self.base_type} does not take {holders} ({error}): their parameters get the '
-                      'learning rate and weight decay of the optimizer, vectors no weight decay',
-                      logger='current')
+            print_log(
+                f'{self.base_type} does not take {holders} ({error}): their parameters get the '
+                'learning rate and weight decay of the optimizer, vectors no weight decay',
+                logger='current',
+            )
             with _hidden(model, holders):
                 optimizer = base(model).optimizer
             named = 'param_names' in optimizer.param_groups[0]
             for vectors, extra in ((False, {}), (True, dict(weight_decay=0.0))):
-                entries = [(f'{holder}.{name}', p) for holder in holders
-                           for name, p in getattr(model, holder).named_parameters() if (p.dim() <= 1) == vectors]
+                entries = [
+                    (f'{holder}.{name}', p)
+                    for holder in holders
+                    for name, p in getattr(model, holder).named_parameters()
+                    if (p.dim() <= 1) == vectors
+                ]
                 names, parameters = map(list, zip(*entries)) if entries else ([], [])
                 # torch wants names in all groups or in none, and some constructors of MMAction2 give them.
                 extra = dict(extra, params=parameters, **(dict(param_names=names) if named else {}))

@@ -1,4 +1,5 @@
 """What ended a run, in one line, where that is no fault of the program."""
+
 from __future__ import annotations
 
 import errno
@@ -30,9 +31,13 @@ def explain(error: BaseException) -> str | None:
     worker = _WORKER.search(text)
     if isinstance(error, RuntimeError) and worker:
         what = worker.group(2).replace('is killed', 'was killed').strip()
-        return (f'a data worker (process {worker.group(1)}) {what}; a lack of memory is the usual cause, then lower '
-                f'num_workers or batch_size. {_RESUME}')
+        return (
+            f'a data worker (process {worker.group(1)}) {what}; a lack of memory is the usual cause, then lower '
+            f'num_workers or batch_size. {_RESUME}'
+        )
     if isinstance(error, RuntimeError) and _PEER.search(text) and get_world_size() > 1:
-        return (f'process {get_rank()} of {get_world_size()} lost the connection to another process of this run, which '
-                f'has ended or was killed (its own output says why). {_RESUME}')
+        return (
+            f'process {get_rank()} of {get_world_size()} lost the connection to another process of this run, which '
+            f'has ended or was killed (its own output says why). {_RESUME}'
+        )
     return None

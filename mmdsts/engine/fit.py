@@ -1,4 +1,5 @@
 """Whether a checkpoint is one of this model and this optimizer; MMEngine loads what happens to fit and warns."""
+
 from __future__ import annotations
 
 import re
@@ -28,16 +29,22 @@ def load_exactly(model: nn.Module, checkpoint: dict[str, Any], path: str) -> Non
     weights = checkpoint.get('state_dict', checkpoint)
     state = OrderedDict((re.sub(r'^module\.', '', name), value) for name, value in weights.items())
     present = model.state_dict()
-    shapes = {name: (tuple(value.shape), tuple(present[name].shape)) for name, value in state.items()
-              if name in present and hasattr(value, 'shape') and value.shape != present[name].shape}
+    shapes = {
+        name: (tuple(value.shape), tuple(present[name].shape))
+        for name, value in state.items()
+        if name in present and hasattr(value, 'shape') and value.shape != present[name].shape
+    }
     fitting = OrderedDict((name, value) for name, value in state.items() if name not in shapes)
     if hasattr(weights, '_metadata'):
         fitting._metadata = weights._metadata
     missing, left_over = model.load_state_dict(fitting, strict=False)
     missing = [name for name in missing if name not in shapes and not name.endswith('num_batches_tracked')]
     of_shape = [f'{name} {theirs} instead of {ours}' for name, (theirs, ours) in shapes.items()]
-    differences = [f'{what} {_names(names)}' for what, names in (
-        ('missing are', missing), ('left over are', left_over), ('of another shape are', of_shape)) if names]
+    differences = [
+        f'{what} {_names(names)}'
+        for what, names in (('missing are', missing), ('left over are', left_over), ('of another shape are', of_shape))
+        if names
+    ]
     if differences:
         raise CheckpointError(f'{path} does not fit the model: of its parameters, ' + '; '.join(differences))
 
@@ -66,14 +73,18 @@ def check_resumable(runner, checkpoint: dict[str, Any]) -> None:
         load_exactly(runner.model, checkpoint, path)
     except CheckpointError as error:
         raise CheckpointError(
-            f'{error}. Resume with the config and the mmdsts version that it was trained by. {instead}') from error
+            f'{error}. Resume with the config and the mmdsts version that it was trained by. {instead}'
+        ) from error
     if not isinstance(runner.optim_wrapper, OptimWrapper) or 'optimizer' not in checkpoint:
         return
-    theirs, ours = (state.get('param_groups', []) for state in
-                    (checkpoint['optimizer'], runner.optim_wrapper.state_dict()))
+    theirs, ours = (
+        state.get('param_groups', []) for state in (checkpoint['optimizer'], runner.optim_wrapper.state_dict())
+    )
     if _shape(theirs) != _shape(ours):
-        raise CheckpointError(f'{path} was saved by a run {_describe(theirs)}, but this run is one {_describe(ours)}. '
-                              f'Resume with the config and the mmdsts version that it was trained by. {instead}')
+        raise CheckpointError(
+            f'{path} was saved by a run {_describe(theirs)}, but this run is one {_describe(ours)}. '
+            f'Resume with the config and the mmdsts version that it was trained by. {instead}'
+        )
 
 
 def _shape(groups: list[dict]) -> list[tuple]:

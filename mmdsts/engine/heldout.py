@@ -1,4 +1,5 @@
 """Where the held-out batch of a UDL iteration comes from."""
+
 from __future__ import annotations
 
 from typing import Any, Callable, Iterable, Iterator
@@ -10,8 +11,9 @@ from torch.utils.data import DataLoader
 HELDOUT_SEED_OFFSET = 1_000_003
 
 
-def with_next(batches: Iterable[Any], before_fetch: Callable[[str], None] = lambda kind: None,
-              resumed: bool = False) -> Iterator[tuple[Any, Any]]:
+def with_next(
+    batches: Iterable[Any], before_fetch: Callable[[str], None] = lambda kind: None, resumed: bool = False
+) -> Iterator[tuple[Any, Any]]:
     """Pair each batch of an epoch with the next one, and the last with the first.
 
     An epoch samples without replacement, so the two batches of a pair are disjoint. Each batch is decoded once.
@@ -43,7 +45,8 @@ def with_next(batches: Iterable[Any], before_fetch: Callable[[str], None] = lamb
     if current is first and not resumed:
         raise ValueError(
             'The training loader gives one batch an epoch, but UDL needs two disjoint ones. Lower '
-            'train_dataloader.batch_size, or set train_cfg.heldout_dataloader to data of its own')
+            'train_dataloader.batch_size, or set train_cfg.heldout_dataloader to data of its own'
+        )
     yield current, first
 
 
@@ -55,8 +58,9 @@ def set_epoch(loader: DataLoader, epoch: int) -> None:
             return
 
 
-def endless(loader: DataLoader, first_epoch: int = 0,
-            epoch_of: Callable[[DataLoader], Iterable[Any]] = lambda loader: loader) -> Iterator[Any]:
+def endless(
+    loader: DataLoader, first_epoch: int = 0, epoch_of: Callable[[DataLoader], Iterable[Any]] = lambda loader: loader
+) -> Iterator[Any]:
     """Epochs of a loader without end; its sampler is told the number of each, from ``first_epoch`` on.
 
     Args:
@@ -75,6 +79,7 @@ def endless(loader: DataLoader, first_epoch: int = 0,
             empty = False
             yield item
         if empty:
-            raise ValueError('A loader of UDL gives no batch: its dataset is smaller than its batch_size, '
-                             'and drop_last is set')
+            raise ValueError(
+                'A loader of UDL gives no batch: its dataset is smaller than its batch_size, and drop_last is set'
+            )
         epoch += 1

@@ -22,6 +22,7 @@ fixed feature they agree.
 
 Nothing here knows MMEngine or modules.
 """
+
 from __future__ import annotations
 
 from typing import Callable, Collection, Dict, NamedTuple, Protocol, Union
@@ -95,17 +96,19 @@ class MetaGradient(NamedTuple):
     heldout_loss: Tensor
 
 
-def upstream_gradient(train_loss: LossFunction,
-                      heldout_loss: LossFunction,
-                      upstream: Tensors,
-                      downstream: Tensors,
-                      inner_lr: InnerLR,
-                      method: str = 'exact',
-                      *,
-                      direct_term: bool = False,
-                      fd_epsilon: float = 0.01,
-                      loss_scale: float = 1.0,
-                      reduce: Reduce | None = None) -> Tensors:
+def upstream_gradient(
+    train_loss: LossFunction,
+    heldout_loss: LossFunction,
+    upstream: Tensors,
+    downstream: Tensors,
+    inner_lr: InnerLR,
+    method: str = 'exact',
+    *,
+    direct_term: bool = False,
+    fd_epsilon: float = 0.01,
+    loss_scale: float = 1.0,
+    reduce: Reduce | None = None,
+) -> Tensors:
     """Gradient of the held-out loss after a simulated step with respect to the upstream tensors (METHOD 2).
 
     Args:
@@ -140,21 +143,30 @@ def upstream_gradient(train_loss: LossFunction,
         >>> upstream_gradient(train, heldout, u, d, inner_lr=0.1)
         {'u': tensor(-0.5600)}
     """
-    step = simulated_step(train_loss, upstream, downstream, inner_lr, method,
-                          loss_scale=loss_scale, reduce=reduce)
-    return meta_gradient(step, train_loss, heldout_loss, method, direct_term=direct_term,
-                         fd_epsilon=fd_epsilon, loss_scale=loss_scale, reduce=reduce).gradient
+    step = simulated_step(train_loss, upstream, downstream, inner_lr, method, loss_scale=loss_scale, reduce=reduce)
+    return meta_gradient(
+        step,
+        train_loss,
+        heldout_loss,
+        method,
+        direct_term=direct_term,
+        fd_epsilon=fd_epsilon,
+        loss_scale=loss_scale,
+        reduce=reduce,
+    ).gradient
 
 
-def simulated_step(train_loss: LossFunction,
-                   upstream: Tensors,
-                   downstream: Tensors,
-                   inner_lr: InnerLR,
-                   method: str = 'exact',
-                   *,
-                   loss_scale: float = 1.0,
-                   reduce: Reduce | None = None,
-                   features: Features | None = None) -> SimulatedStep:
+def simulated_step(
+    train_loss: LossFunction,
+    upstream: Tensors,
+    downstream: Tensors,
+    inner_lr: InnerLR,
+    method: str = 'exact',
+    *,
+    loss_scale: float = 1.0,
+    reduce: Reduce | None = None,
+    features: Features | None = None,
+) -> SimulatedStep:
     """The simulated step ``d_hat = d - inner_lr * g_d``, ``u`` fixed.
 
     Arguments as :func:`upstream_gradient`. ``features`` spare ``exact`` the second derivatives of a part of the
@@ -184,15 +196,17 @@ def simulated_step(train_loss: LossFunction,
     return SimulatedStep(loss.detach(), u, d, gradient, d_hat, rates, noise, features)
 
 
-def meta_gradient(step: SimulatedStep,
-                  train_loss: LossFunction,
-                  heldout_loss: LossFunction,
-                  method: str = 'exact',
-                  *,
-                  direct_term: bool = False,
-                  fd_epsilon: float = 0.01,
-                  loss_scale: float = 1.0,
-                  reduce: Reduce | None = None) -> MetaGradient:
+def meta_gradient(
+    step: SimulatedStep,
+    train_loss: LossFunction,
+    heldout_loss: LossFunction,
+    method: str = 'exact',
+    *,
+    direct_term: bool = False,
+    fd_epsilon: float = 0.01,
+    loss_scale: float = 1.0,
+    reduce: Reduce | None = None,
+) -> MetaGradient:
     """Gradient of the meta step from the result of :func:`simulated_step` with the same ``method``.
 
     Arguments as :func:`upstream_gradient`.
@@ -200,14 +214,19 @@ def meta_gradient(step: SimulatedStep,
     # Detached: the path through u_hat is not the one that the notes train (METHOD 2).
     u_hat = {name: t.detach().requires_grad_(direct_term) for name, t in step.upstream.items()}
     loss = _scalar(heldout_loss(u_hat, step.downstream), 'heldout_loss')
-    wanted = {**{('d', n): t for n, t in step.downstream.items()},
-              **({('u', n): t for n, t in u_hat.items()} if direct_term else {})}
+    wanted = {
+        **{('d', n): t for n, t in step.downstream.items()},
+        **({('u', n): t for n, t in u_hat.items()} if direct_term else {}),
+    }
     found = _grad(loss, wanted, loss_scale)
     w = _averaged({n: found['d', n] for n in step.downstream}, step.downstream, reduce)
     # From here on one vector: how the held-out loss answers to g_d, since d_hat = d - inner_lr * g_d.
     answer = {name: -step.inner_lr[name] * t for name, t in w.items()}
-    local = (_vector_jacobian(step, answer, loss_scale) if method == 'exact' else
-             _finite_difference(step, answer, train_loss, fd_epsilon, loss_scale))
+    local = (
+        _vector_jacobian(step, answer, loss_scale)
+        if method == 'exact'
+        else _finite_difference(step, answer, train_loss, fd_epsilon, loss_scale)
+    )
     if direct_term:
         local = {name: g if found['u', name] is None else g + found['u', name] for name, g in local.items()}
     return MetaGradient(local if reduce is None else reduce(local), loss.detach())
@@ -226,15 +245,18 @@ def _vector_jacobian(step: SimulatedStep, answer: Tensors, loss_scale: float) ->
     # float16 holds; a unit vector keeps the incoming side there too.
     norm = _norm({n: answer[n] for n in names}) if loss_scale != 1 else None
     scale = 1 if norm is None or not norm > 0 else norm
-    vjp = torch.autograd.grad([step.gradient[n] for n in names], list(step.upstream.values()),
-                              grad_outputs=[answer[n] / scale if scale is norm else answer[n] for n in names],
-                              allow_unused=True)
-    return {n: torch.zeros_like(t) if g is None else g * scale
-            for (n, t), g in zip(step.upstream.items(), vjp)}
+    vjp = torch.autograd.grad(
+        [step.gradient[n] for n in names],
+        list(step.upstream.values()),
+        grad_outputs=[answer[n] / scale if scale is norm else answer[n] for n in names],
+        allow_unused=True,
+    )
+    return {n: torch.zeros_like(t) if g is None else g * scale for (n, t), g in zip(step.upstream.items(), vjp)}
 
 
-def _finite_difference(step: SimulatedStep, answer: Tensors, train_loss: LossFunction, fd_epsilon: float,
-                       loss_scale: float) -> Tensors:
+def _finite_difference(
+    step: SimulatedStep, answer: Tensors, train_loss: LossFunction, fd_epsilon: float, loss_scale: float
+) -> Tensors:
     """Difference of ``grad_u train_loss`` along ``answer``, both ends with the simulated step's noise."""
     norm = _norm(answer)
     if norm == 0:
@@ -262,8 +284,7 @@ def _grad(loss: Tensor, tensors: dict, loss_scale: float, create_graph: bool = F
 
 def _averaged(gradient: dict[str, Tensor | None], like: Tensors, reduce: Reduce | None) -> Tensors:
     """Detached, zeros for None (all processes must reduce the same tensors), averaged over processes."""
-    dense = {n: torch.zeros_like(t) if gradient[n] is None else gradient[n].detach()
-             for n, t in like.items()}
+    dense = {n: torch.zeros_like(t) if gradient[n] is None else gradient[n].detach() for n, t in like.items()}
     return dense if reduce is None else reduce(dense)
 
 
@@ -277,8 +298,10 @@ def _rates(inner_lr: InnerLR, downstream: Tensors) -> dict[str, float]:
         return dict.fromkeys(downstream, inner_lr)
     missing = sorted(set(downstream) - set(inner_lr))
     if missing:
-        raise ValueError(f'inner_lr has no entry for {missing[:3]} ({len(missing)} missing); give one number '
-                         'for all downstream tensors, or an entry for each of them')
+        raise ValueError(
+            f'inner_lr has no entry for {missing[:3]} ({len(missing)} missing); give one number '
+            'for all downstream tensors, or an entry for each of them'
+        )
     return inner_lr
 
 

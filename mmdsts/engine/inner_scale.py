@@ -1,4 +1,5 @@
 """Loss scale of the simulated and meta steps in float16."""
+
 from __future__ import annotations
 
 
@@ -16,7 +17,7 @@ class InnerScale:
     def __init__(self, enabled: bool, growth_interval: int = 2000) -> None:
         self.enabled = enabled
         self.growth_interval = growth_interval
-        self.value = 2.0 ** 16 if enabled else 1.0
+        self.value = 2.0**16 if enabled else 1.0
         self._accepted = 0
 
     def accepts(self, finite: bool) -> bool:

@@ -1,4 +1,5 @@
 """Train loops that bring the optimizer wrapper a held-out batch (METHOD 2)."""
+
 from __future__ import annotations
 
 import logging
@@ -28,8 +29,10 @@ class _UDLTrainLoop:
     def _prepare(self, heldout_dataloader: DataLoader | dict | None) -> None:
         runner = self.runner
         if runner.cfg.get('compile'):
-            raise ValueError(f"compile is {runner.cfg['compile']!r}, but MMEngine compiles the model's train_step, "
-                             'which UDL does not run. Set compile=False')
+            raise ValueError(
+                f"compile is {runner.cfg['compile']!r}, but MMEngine compiles the model's train_step, "
+                'which UDL does not run. Set compile=False'
+            )
         _put_constructor_around(runner)
         self._random_state_hook = next((h for h in runner.hooks if isinstance(h, RandomStateHook)), None)
         if self._random_state_hook is None:
@@ -43,9 +46,12 @@ class _UDLTrainLoop:
         resumed = self._random_state_hook.take()
         loader = self.dataloader
         if resumed is not None and loader.num_workers > 0 and getattr(loader, 'persistent_workers', False):
-            print_log('train_dataloader.persistent_workers=True: the generators of data workers are in no '
-                      'checkpoint, so random augmentation goes on otherwise than in a run that never stopped',
-                      logger='current', level=logging.WARNING)
+            print_log(
+                'train_dataloader.persistent_workers=True: the generators of data workers are in no '
+                'checkpoint, so random augmentation goes on otherwise than in a run that never stopped',
+                logger='current',
+                level=logging.WARNING,
+            )
         return resumed
 
     def _train_on(self, batch_idx: int, data_batch: Any, heldout_batch: Any) -> None:
@@ -78,8 +84,9 @@ class UDLEpochBasedTrainLoop(_UDLTrainLoop, EpochBasedTrainLoop):
         ValueError: An epoch has one batch only and there is no held-out loader, or ``compile`` is on.
     """
 
-    def __init__(self, runner, dataloader: DataLoader | dict,
-                 heldout_dataloader: DataLoader | dict | None = None, **kwargs) -> None:
+    def __init__(
+        self, runner, dataloader: DataLoader | dict, heldout_dataloader: DataLoader | dict | None = None, **kwargs
+    ) -> None:
         super().__init__(runner, dataloader, **kwargs)
         self._prepare(heldout_dataloader)
 
@@ -124,8 +131,9 @@ class UDLIterBasedTrainLoop(_UDLTrainLoop, IterBasedTrainLoop):
         **kwargs: ``max_iters``, ``val_begin``, ``val_interval``, ``dynamic_intervals`` of MMEngine's loop.
     """
 
-    def __init__(self, runner, dataloader: DataLoader | dict,
-                 heldout_dataloader: DataLoader | dict | None = None, **kwargs) -> None:
+    def __init__(
+        self, runner, dataloader: DataLoader | dict, heldout_dataloader: DataLoader | dict | None = None, **kwargs
+    ) -> None:
         loader = _built(runner, dataloader) if isinstance(dataloader, dict) else dataloader
         super().__init__(runner, _NotStarted(loader), **kwargs)
         self.dataloader = loader
@@ -182,8 +190,9 @@ class _NotStarted:
 
 def _built(runner, config: dict, seed_offset: int = 0) -> DataLoader:
     """Build a loader as MMEngine's loops do."""
-    return runner.build_dataloader(config, seed=runner.seed + seed_offset,
-                                   diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False))
+    return runner.build_dataloader(
+        config, seed=runner.seed + seed_offset, diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False)
+    )
 
 
 def _put_constructor_around(runner) -> None:
@@ -194,14 +203,16 @@ def _put_constructor_around(runner) -> None:
     config = runner.optim_wrapper
     if isinstance(config, OptimWrapper):
         if not isinstance(config, UDLOptimWrapper):
-            raise TypeError(f'The UDL train loops need a UDLOptimWrapper, but optim_wrapper is a '
-                            f'{type(config).__name__}')
+            raise TypeError(
+                f'The UDL train loops need a UDLOptimWrapper, but optim_wrapper is a {type(config).__name__}'
+            )
         return
     kind = config.get('type', 'OptimWrapper') if isinstance(config, dict) else type(config).__name__
     if kind is not UDLOptimWrapper and str(kind).split('.')[-1] != UDLOptimWrapper.__name__:
-        raise TypeError(f"The UDL train loops need optim_wrapper.type='UDLOptimWrapper', but it is "
-                        f"{kind!r}. Mixed precision is its argument amp=dict(dtype='bfloat16' or 'float16')")
+        raise TypeError(
+            f"The UDL train loops need optim_wrapper.type='UDLOptimWrapper', but it is "
+            f"{kind!r}. Mixed precision is its argument amp=dict(dtype='bfloat16' or 'float16')"
+        )
     constructor = config.get('constructor', 'DefaultOptimWrapperConstructor')
     if str(constructor).split('.')[-1] != 'UDLOptimWrapperConstructor':
-        runner.optim_wrapper = dict(config, constructor='UDLOptimWrapperConstructor',
-                                    base_constructor=constructor)
+        runner.optim_wrapper = dict(config, constructor='UDLOptimWrapperConstructor', base_constructor=constructor)

@@ -1,4 +1,5 @@
 """Mixed precision in UDL: what the ``amp`` of the optimizer wrapper asks for, and autocast around a forward."""
+
 from __future__ import annotations
 
 from contextlib import contextmanager
@@ -22,8 +23,10 @@ def read_amp(amp: dict | None) -> tuple[torch.dtype | None, Any, float | None]:
     config = dict(amp)
     dtype, loss_scale = config.pop('dtype', 'bfloat16'), config.pop('loss_scale', 'dynamic')
     if config or dtype not in ('bfloat16', 'float16'):
-        raise ValueError(f"amp is {amp}, expected dict(dtype='bfloat16' or 'float16', loss_scale='dynamic' or a number "
-                         'or a dict of GradScaler arguments)')
+        raise ValueError(
+            f"amp is {amp}, expected dict(dtype='bfloat16' or 'float16', loss_scale='dynamic' or a number "
+            'or a dict of GradScaler arguments)'
+        )
     if dtype == 'bfloat16':
         return torch.bfloat16, None, None
     if not torch.cuda.is_available():
@@ -35,8 +38,11 @@ def read_amp(amp: dict | None) -> tuple[torch.dtype | None, Any, float | None]:
         fixed = float(loss_scale)
         arguments = dict(init_scale=fixed)
     # torch before 2.3 has no device-independent scaler.
-    scaler = torch.amp.GradScaler('cuda', **arguments) if hasattr(torch.amp, 'GradScaler') \
+    scaler = (
+        torch.amp.GradScaler('cuda', **arguments)
+        if hasattr(torch.amp, 'GradScaler')
         else torch.cuda.amp.GradScaler(**arguments)
+    )
     return torch.float16, scaler, fixed
 
 

@@ -1,4 +1,5 @@
 """The loss of an MMEngine model as a function of tensors, as the hypergradient takes it (METHOD 2)."""
+
 from __future__ import annotations
 
 from typing import Any, Callable, ContextManager
@@ -10,9 +11,11 @@ from torch.func import functional_call
 Batch = Any
 Context = Callable[[], ContextManager]
 
-CHECKPOINTING = ('activation checkpointing inside what the simulated and meta steps differentiate: a recomputed '
-                 "forward would see the live parameters, not the simulated ones. Use udl=dict(scope='neck'), which "
-                 'leaves the backbone out, or switch it off (with_cp, use_checkpoint, activation_checkpointing)')
+CHECKPOINTING = (
+    'activation checkpointing inside what the simulated and meta steps differentiate: a recomputed '
+    "forward would see the live parameters, not the simulated ones. Use udl=dict(scope='neck'), which "
+    'leaves the backbone out, or switch it off (with_cp, use_checkpoint, activation_checkpointing)'
+)
 
 
 def functional_loss(model: nn.Module, data: Batch, *tensors: dict[str, Tensor]) -> Tensor:
@@ -36,8 +39,14 @@ def functional_loss(model: nn.Module, data: Batch, *tensors: dict[str, Tensor]) 
     return model.parse_losses(losses)[0]
 
 
-def train_loss(model: nn.Module, data: Batch, autocast: Context, backbone: Context, upstream: dict[str, Tensor],
-               downstream: dict[str, Tensor]) -> Tensor:
+def train_loss(
+    model: nn.Module,
+    data: Batch,
+    autocast: Context,
+    backbone: Context,
+    upstream: dict[str, Tensor],
+    downstream: dict[str, Tensor],
+) -> Tensor:
     """Loss of the training batch for the simulated step.
 
     Args:
@@ -60,8 +69,14 @@ def train_loss(model: nn.Module, data: Batch, autocast: Context, backbone: Conte
     return loss
 
 
-def heldout_loss(model: nn.Module, data: Batch, autocast: Context, backbone: Context, upstream: dict[str, Tensor],
-                 downstream: dict[str, Tensor]) -> Tensor:
+def heldout_loss(
+    model: nn.Module,
+    data: Batch,
+    autocast: Context,
+    backbone: Context,
+    upstream: dict[str, Tensor],
+    downstream: dict[str, Tensor],
+) -> Tensor:
     """Loss of the held-out batch for the meta step; arguments as :func:`train_loss`.
 
     In training mode, as METHOD 2 has it: batch norm uses the statistics of the held-out batch, on copies of

@@ -1,4 +1,5 @@
 """The three-step update of Upstream-Downstream Learning as an MMEngine optimizer wrapper (METHOD 2)."""
+
 from __future__ import annotations
 
 import logging
@@ -78,8 +79,7 @@ class UDLOptimWrapper(OptimWrapper):
         >>> train_cfg = dict(type='UDLEpochBasedTrainLoop', max_epochs=100)
     """
 
-    def __init__(self, optimizer: Optimizer, udl: dict | None = None, amp: dict | None = None,
-                 **kwargs) -> None:
+    def __init__(self, optimizer: Optimizer, udl: dict | None = None, amp: dict | None = None, **kwargs) -> None:
         super().__init__(optimizer=optimizer, **kwargs)
         self.options = UDLOptions.from_config(udl)
         self.cast_dtype, self.loss_scaler, self._fixed_scale = read_amp(amp)
@@ -90,15 +90,19 @@ class UDLOptimWrapper(OptimWrapper):
         self._bound: nn.Module | None = None
         self._step_numbers: dict[str, float] = {}
         if self.cast_dtype is not None and self.options.method == 'finite_difference':
-            print_log("udl.method='finite_difference' in mixed precision: rounding is of the size of the "
-                      "differences, so the upstream gradient is rough; 'exact' does not have this problem",
-                      logger='current', level=logging.WARNING)
+            print_log(
+                "udl.method='finite_difference' in mixed precision: rounding is of the size of the "
+                "differences, so the upstream gradient is rough; 'exact' does not have this problem",
+                logger='current',
+                level=logging.WARNING,
+            )
         held = {group.get(GROUP) for group in optimizer.param_groups}
         if held != {UPSTREAM, DOWNSTREAM}:
             raise ValueError(
                 f'UDLOptimWrapper needs an optimizer with upstream and downstream groups, but their {GROUP!r} are '
                 f"{sorted(map(str, held))}. Use a UDL train loop (train_cfg.type='UDLEpochBasedTrainLoop' or "
-                "'UDLIterBasedTrainLoop'), or set optim_wrapper.constructor='UDLOptimWrapperConstructor'")
+                "'UDLIterBasedTrainLoop'), or set optim_wrapper.constructor='UDLOptimWrapperConstructor'"
+            )
 
     def train_step(self, model: nn.Module, data: Any, heldout_data: Any) -> dict[str, Any]:
         """One UDL iteration.
@@ -124,8 +128,9 @@ class UDLOptimWrapper(OptimWrapper):
         part, logged = BackbonePart(), {}
         if opens_window:
             self._find_trainable(inner)
-            part = take_part(inner, self.options, self._upstream, self._inner_downstream, self._autocast(inner),
-                             self._forward_mode)
+            part = take_part(
+                inner, self.options, self._upstream, self._inner_downstream, self._autocast(inner), self._forward_mode
+            )
         log = StepLog(next(iter(self._upstream.values())).device, self.options.log_memory)
         if opens_window:
             try:
@@ -133,8 +138,11 @@ class UDLOptimWrapper(OptimWrapper):
                     logged = self._move_upstream(inner, batch, heldout_data, part, log)
             except ForwardModeError as error:
                 # Nothing has moved yet: take the step again, the long way.
-                print_log(f'The backbone is differentiated twice from here on, which takes longer: {error}',
-                          logger='current', level=logging.WARNING)
+                print_log(
+                    f'The backbone is differentiated twice from here on, which takes longer: {error}',
+                    logger='current',
+                    level=logging.WARNING,
+                )
                 self._forward_mode, part = False, BackbonePart()
                 with preserve_random_state():
                     logged = self._move_upstream(inner, batch, heldout_data, part, log)
@@ -142,18 +150,21 @@ class UDLOptimWrapper(OptimWrapper):
         log.lap('actual')
         return {**log_vars, **logged, **log.values(), 'skipped': self.skipped}
 
-    def _move_upstream(self, model: nn.Module, batch: Any, heldout_data: Any, part: BackbonePart,
-                       log: StepLog) -> dict[str, float]:
+    def _move_upstream(
+        self, model: nn.Module, batch: Any, heldout_data: Any, part: BackbonePart, log: StepLog
+    ) -> dict[str, float]:
         """Simulated and meta step."""
         options, autocast = self.options, self._autocast(model)
         common = dict(method=options.method, loss_scale=self.inner_scale.value, reduce=self._reduce)
         on_train = partial(train_loss, model, batch, autocast, part.training)
-        step = simulated_step(on_train, self._upstream, self._inner_downstream, self._inner_rates(),
-                              features=part.features, **common)
+        step = simulated_step(
+            on_train, self._upstream, self._inner_downstream, self._inner_rates(), features=part.features, **common
+        )
         log.lap('simulated')
         on_heldout = partial(heldout_loss, model, model.data_preprocessor(heldout_data, True), autocast, part.heldout)
-        meta = meta_gradient(step, on_train, on_heldout, direct_term=options.direct_term,
-                             fd_epsilon=options.fd_epsilon, **common)
+        meta = meta_gradient(
+            step, on_train, on_heldout, direct_term=options.direct_term, fd_epsilon=options.fd_epsilon, **common
+        )
         losses = dict(loss=step.loss, heldout_loss=meta.heldout_loss)
         norm = self._step_upstream(meta.gradient, losses if self._reduce is None else self._reduce(losses))
         log.lap('meta')
@@ -199,8 +210,7 @@ class UDLOptimWrapper(OptimWrapper):
         with self._groups(DOWNSTREAM):
             if self.loss_scaler is not None:
                 self.loss_scaler.unscale_(self.optimizer)
-            parameters = [p for group in self.optimizer.param_groups for p in group['params']
-                          if p.grad is not None]
+            parameters = [p for group in self.optimizer.param_groups for p in group['params'] if p.grad is not None]
             numbers = self._step_numbers
             numbers['grad_norm'] = _norm(parameters)
             if self.loss_scaler is None and not self._usable(numbers):
@@ -221,9 +231,10 @@ class UDLOptimWrapper(OptimWrapper):
             RuntimeError: Always; the message names the loops that bring one.
         """
         raise RuntimeError(
-            "UDLOptimWrapper was asked for a plain update. It needs a held-out batch, which train_cfg.type="
+            'UDLOptimWrapper was asked for a plain update. It needs a held-out batch, which train_cfg.type='
             "'UDLEpochBasedTrainLoop' or 'UDLIterBasedTrainLoop' bring; for plain training use "
-            "type='OptimWrapper'")
+            "type='OptimWrapper'"
+        )
 
     def _usable(self, numbers: dict[str, float]) -> bool:
         """Whether all numbers are finite; what happens otherwise is ``udl.non_finite``."""
@@ -232,11 +243,16 @@ class UDLOptimWrapper(OptimWrapper):
             return True
         found = ', '.join(f'{name} = {value}' for name, value in bad.items())
         if self.options.non_finite == 'raise':
-            raise FloatingPointError(f"UDL update number {self._inner_count}: {found}. Lower the learning "
-                                     "rate or udl.inner_lr, clip gradients, or set udl.non_finite='skip'")
+            raise FloatingPointError(
+                f'UDL update number {self._inner_count}: {found}. Lower the learning '
+                "rate or udl.inner_lr, clip gradients, or set udl.non_finite='skip'"
+            )
         self.skipped += 1
-        print_log(f'UDL update number {self._inner_count} skipped: {found} ({self.skipped} skipped so far)',
-                  logger='current', level=logging.WARNING)
+        print_log(
+            f'UDL update number {self._inner_count} skipped: {found} ({self.skipped} skipped so far)',
+            logger='current',
+            level=logging.WARNING,
+        )
         return False
 
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
@@ -269,15 +285,20 @@ class UDLOptimWrapper(OptimWrapper):
     def _find_trainable(self, model: nn.Module) -> None:
         """Ask which parameters are trained now: backbones freeze theirs in ``train()``, hooks between epochs."""
         self._upstream, self._inner_downstream = (
-            {n: p for n, p in tensors.items() if p.requires_grad} for tensors in self._split)
+            {n: p for n, p in tensors.items() if p.requires_grad} for tensors in self._split
+        )
         for name, parameter in self._upstream.items():
             if self._group_of.get(id(parameter), {}).get(GROUP) != UPSTREAM:
-                raise ValueError(f'upstream parameter {name!r} of {type(model).__name__} is in no upstream group of '
-                                 'the optimizer; build the optimizer for this model, with UDLOptimWrapperConstructor')
+                raise ValueError(
+                    f'upstream parameter {name!r} of {type(model).__name__} is in no upstream group of '
+                    'the optimizer; build the optimizer for this model, with UDLOptimWrapperConstructor'
+                )
         for tensors, what in ((self._upstream, 'upstream'), (self._inner_downstream, 'downstream')):
             if not tensors:
-                raise ValueError(f'udl.scope={self.options.scope!r} leaves no trainable {what} parameters in '
-                                 f'{type(model).__name__}: all others are frozen (requires_grad=False)')
+                raise ValueError(
+                    f'udl.scope={self.options.scope!r} leaves no trainable {what} parameters in '
+                    f'{type(model).__name__}: all others are frozen (requires_grad=False)'
+                )
 
     def _check_modules(self, model: nn.Module) -> None:
         left_out = f'{self.options.backbone}.' if self.options.scope == 'neck' else None
@@ -286,12 +307,17 @@ class UDLOptimWrapper(OptimWrapper):
                 continue
             twice = self.options.method == 'exact' and get_world_size() > 1
             if twice and isinstance(module, nn.SyncBatchNorm):
-                raise ValueError(f"{name!r} is a SyncBatchNorm, which cannot be differentiated twice: set "
-                                 "udl.method='finite_difference', or use another norm where the simulated "
-                                 "step goes")
+                raise ValueError(
+                    f'{name!r} is a SyncBatchNorm, which cannot be differentiated twice: set '
+                    "udl.method='finite_difference', or use another norm where the simulated "
+                    'step goes'
+                )
         if isinstance(model, BaseModel) and type(model).train_step is not BaseModel.train_step:
-            print_log(f'{type(model).__name__} has a train_step of its own, which UDL does not call',
-                      logger='current', level=logging.WARNING)
+            print_log(
+                f'{type(model).__name__} has a train_step of its own, which UDL does not call',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def _inner_rates(self) -> float | dict[str, float]:
         if self.options.inner_lr is not None:
@@ -339,8 +365,10 @@ class UDLOptimWrapper(OptimWrapper):
         """
         state = dict(state_dict)
         if any(GROUP not in group for group in state['param_groups']):
-            raise ValueError('the checkpoint was written without UDL: its optimizer has no upstream and downstream '
-                             'groups to resume from; start from its weights (load_from) instead of resuming')
+            raise ValueError(
+                'the checkpoint was written without UDL: its optimizer has no upstream and downstream '
+                'groups to resume from; start from its weights (load_from) instead of resuming'
+            )
         scaler, udl = state.pop('loss_scaler', None), state.pop('udl', None)
         if scaler is not None and self.loss_scaler is not None:
             self.loss_scaler.load_state_dict(scaler)

@@ -1,4 +1,5 @@
 """The ``udl`` dict of an optimizer wrapper config, checked."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
@@ -64,8 +65,7 @@ class UDLOptions:
         if self.fd_epsilon <= 0:
             raise ValueError(f'udl.fd_epsilon is {self.fd_epsilon}, expected a positive number')
         if self.backbone is None and self.scope == 'neck':
-            raise ValueError("udl.backbone is None, so nothing can stay out of the simulated step; set "
-                             "scope='full'")
+            raise ValueError("udl.backbone is None, so nothing can stay out of the simulated step; set scope='full'")
 
     @classmethod
     def from_config(cls, config: dict[str, Any] | None) -> UDLOptions:

@@ -1,4 +1,5 @@
 """Going on in the middle of an epoch: its sampler leaves out what has been trained on."""
+
 from __future__ import annotations
 
 from typing import Any, Iterator

@@ -1,4 +1,5 @@
 """Means over the processes of a distributed run."""
+
 from __future__ import annotations
 
 from typing import Callable

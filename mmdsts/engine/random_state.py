@@ -3,6 +3,7 @@
 The simulated and meta steps of UDL draw noise (Gumbel, SemHash, dropout, batch
 blending). Whoever runs them wants the generators afterwards where they were.
 """
+
 from __future__ import annotations
 
 import random
@@ -40,10 +41,13 @@ class RandomState(NamedTuple):
         if devices is None:
             indices = {torch.cuda.current_device()} if torch.cuda.is_initialized() else set()
         else:
-            indices = {torch.cuda.current_device() if d.index is None else d.index
-                       for d in devices if d.type == 'cuda'}
-        return cls(torch.get_rng_state(), {i: torch.cuda.get_rng_state(i) for i in sorted(indices)},
-                   np.random.get_state(), random.getstate())
+            indices = {torch.cuda.current_device() if d.index is None else d.index for d in devices if d.type == 'cuda'}
+        return cls(
+            torch.get_rng_state(),
+            {i: torch.cuda.get_rng_state(i) for i in sorted(indices)},
+            np.random.get_state(),
+            random.getstate(),
+        )
 
     def restore(self) -> None:
         """Put every captured generator back to this state."""
@@ -60,18 +64,21 @@ class RandomState(NamedTuple):
         return dict(
             cpu=self.cpu,
             cuda=dict(self.cuda),
-            numpy=(str(name), torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss),
-                   float(gauss)),
-            python=(version, torch.tensor(words, dtype=torch.int64), next_gauss))
+            numpy=(str(name), torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)),
+            python=(version, torch.tensor(words, dtype=torch.int64), next_gauss),
+        )
 
     @classmethod
     def from_state_dict(cls, state: dict) -> RandomState:
         """Inverse of :meth:`state_dict`; accepts tensors that a checkpoint loader moved to another device."""
         name, keys, position, has_gauss, gauss = state['numpy']
         version, words, next_gauss = state['python']
-        return cls(state['cpu'].cpu(), {int(i): s.cpu() for i, s in state['cuda'].items()},
-                   (name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, gauss),
-                   (version, tuple(words.tolist()), next_gauss))
+        return cls(
+            state['cpu'].cpu(),
+            {int(i): s.cpu() for i, s in state['cuda'].items()},
+            (name, keys.cpu().numpy().astype(np.uint32), position, has_gauss, gauss),
+            (version, tuple(words.tolist()), next_gauss),
+        )
 
 
 def devices_of(tensors: Iterable[Tensor]) -> tuple[torch.device, ...]:
@@ -80,8 +87,9 @@ def devices_of(tensors: Iterable[Tensor]) -> tuple[torch.device, ...]:
 
 
 @contextmanager
-def preserve_random_state(start: RandomState | None = None,
-                          devices: Iterable[torch.device] | None = None) -> Iterator[None]:
+def preserve_random_state(
+    start: RandomState | None = None, devices: Iterable[torch.device] | None = None
+) -> Iterator[None]:
     """Leave every generator, also after an exception, as it was found.
 
     Args:

@@ -1,4 +1,5 @@
 """Different schedules for upstream and downstream."""
+
 from __future__ import annotations
 
 from functools import partial

@@ -1,4 +1,5 @@
 """Time and peak memory of the parts of a training step."""
+
 from __future__ import annotations
 
 import sys
@@ -38,8 +39,10 @@ class StepLog:
         """What was measured, by the names to log it under. Waits for the device."""
         if self.device.type == 'cuda':
             torch.cuda.synchronize(self.device)
-        times = {f'{name}_time': start.elapsed_time(end) / 1000 if self.device.type == 'cuda' else end - start
-                 for name, (start, end) in self._marks.items()}
+        times = {
+            f'{name}_time': start.elapsed_time(end) / 1000 if self.device.type == 'cuda' else end - start
+            for name, (start, end) in self._marks.items()
+        }
         return {**times, **{f'{name}_memory': peak for name, peak in self._peaks.items()}}
 
     def _mark(self):
@@ -53,9 +56,9 @@ class StepLog:
         if self.device.type == 'cuda':
             peak = torch.cuda.max_memory_allocated(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
-            return peak / 2 ** 20
+            return peak / 2**20
         import resource  # not on Windows, and only needed here
 
         # Kilobytes on Linux, bytes on macOS.
-        unit = 2 ** 20 if sys.platform == 'darwin' else 2 ** 10
+        unit = 2**20 if sys.platform == 'darwin' else 2**10
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -1,4 +1,5 @@
 """Which parameters of a model are upstream (METHOD 2): the modules say it themselves."""
+
 from __future__ import annotations
 
 from torch import nn
@@ -7,8 +8,9 @@ from torch import nn
 DECLARATION = 'upstream_parameter_names'
 
 
-def split_parameters(model: nn.Module, trainable_only: bool = True
-                     ) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
+def split_parameters(
+    model: nn.Module, trainable_only: bool = True
+) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
     """Split the parameters of a model.
 
     Any module may take part: it declares ``upstream_parameter_names = ('score', ...)``, names of its *own*
@@ -31,7 +33,8 @@ def split_parameters(model: nn.Module, trainable_only: bool = True
         raise ValueError(
             f'{type(model).__name__} has no trainable upstream parameters: no module of it declares any in '
             f'{DECLARATION}. Add a neck that does, such as DSTSNeck, or train with OptimWrapper and '
-            'EpochBasedTrainLoop')
+            'EpochBasedTrainLoop'
+        )
     return upstream, {n: p for n, p in _parameters(model, trainable_only) if n not in upstream}
 
 
@@ -48,7 +51,8 @@ def declared_parameters(model: nn.Module, trainable_only: bool = True) -> dict[s
             if name not in own:
                 raise ValueError(
                     f'{type(module).__name__} at {prefix or "the root"!r} declares {name!r} in '
-                    f'{DECLARATION}, but its own parameters are {sorted(own)}; correct the declaration')
+                    f'{DECLARATION}, but its own parameters are {sorted(own)}; correct the declaration'
+                )
             declared.add(id(own[name]))
     return {n: p for n, p in _parameters(model, trainable_only) if id(p) in declared}
 

@@ -1,4 +1,5 @@
 """DSTS for MMAction2: routing, gates, neuron, layer, neck and the recognizer for 2D backbones."""
+
 from .layer import DSTSLayer
 from .neck import DSTSNeck
 from .neuron import SpecializedNeuron

@@ -47,17 +47,20 @@ class IdleNeurons:
         if not repetition:
             self._averaged = reducer is not None
         if output.requires_grad:
-            output.register_hook(_reject if repetition and self._averaged else
-                                 partial(self._begin, index, neurons, reducer))
+            output.register_hook(
+                _reject if repetition and self._averaged else partial(self._begin, index, neurons, reducer)
+            )
 
-    def _begin(self, index: Tensor, neurons: Sequence[nn.Module], reducer: DistributedDataParallel | None,
-               grad: Tensor) -> None:
+    def _begin(
+        self, index: Tensor, neurons: Sequence[nn.Module], reducer: DistributedDataParallel | None, grad: Tensor
+    ) -> None:
         self._active = {i for i in self._active if not self._cleared(i, neurons[i])}
         before = {i: _marks(neurons[i]) for i in set(index.tolist())}
         torch.autograd.Variable._execution_engine.queue_callback(partial(self._end, before, neurons, reducer))
 
-    def _end(self, before: dict[int, _Marks], neurons: Sequence[nn.Module],
-             reducer: DistributedDataParallel | None) -> None:
+    def _end(
+        self, before: dict[int, _Marks], neurons: Sequence[nn.Module], reducer: DistributedDataParallel | None
+    ) -> None:
         accumulated = {i for i, marks in before.items() if _marks(neurons[i]) != marks}
         if accumulated or reducer is not None:
             self._active |= accumulated

@@ -218,9 +218,7 @@ class CenteredPulse(Pulse):
         weight = (1.0 / self.num_batches_tracked).clamp(min=self.momentum).to(pulse.dtype)
         shift = pulse.mean(dim=0) - self.running_mean
         variance = pulse.var(dim=0, unbiased=False)
-        self.running_var.copy_(
-            (1 - weight) * (self.running_var + weight * shift.square()) + weight * variance
-        )
+        self.running_var.copy_((1 - weight) * (self.running_var + weight * shift.square()) + weight * variance)
         self.running_mean.add_(weight * shift)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata: dict, *args: Any) -> None:

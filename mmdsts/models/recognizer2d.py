@@ -303,8 +303,10 @@ class DSTSRecognizer2D(Recognizer2D):
 
     def _guess_layout(self, x: Tensor) -> str:
         """``'NHWC'`` only where a channel count says so: timm's ``num_features``, or what the neck takes."""
-        counts = [getattr(self.backbone, 'num_features', None) if self.backbone_from == 'timm' else None,
-                  getattr(self.neck, 'in_channels', None) if self.with_neck else None]
+        counts = [
+            getattr(self.backbone, 'num_features', None) if self.backbone_from == 'timm' else None,
+            getattr(self.neck, 'in_channels', None) if self.with_neck else None,
+        ]
         channels = next((count for count in counts if isinstance(count, int)), None)
         channels_last = self.backbone_from in ('timm', 'torchvision') and x.shape[3] == channels != x.shape[1]
         return 'NHWC' if channels_last else 'NCHW'

@@ -4,6 +4,7 @@ Within a set, classes share apparatus, background, camera and figure. They diffe
 *time* (amount or direction of rotation, order of shapes) or in both. Every motion is periodic with a uniformly
 random start phase, so that classes which differ only in time have the same distribution of single frames.
 """
+
 from __future__ import annotations
 
 from collections import defaultdict
@@ -74,7 +75,7 @@ def time_only_groups() -> list[list[int]]:
 
 def space_only_groups() -> list[list[int]]:
     """Groups (of two or more labels) that move in the same way and differ only in the body shape."""
-    return _groups(lambda e: (e.set_id, e.salto, e.twist) + ((e.shapes, ) if len(e.shapes) > 1 else ()))
+    return _groups(lambda e: (e.set_id, e.salto, e.twist) + ((e.shapes,) if len(e.shapes) > 1 else ()))
 
 
 def _groups(key) -> list[list[int]]:

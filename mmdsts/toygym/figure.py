@@ -3,6 +3,7 @@
 Body axes, in units of about half a body height (an upright figure is 1.75 units tall): ``x`` points where the
 figure faces, ``y`` from the hips to the head, ``z`` to the figure's right. The origin is the middle of the hips.
 """
+
 from __future__ import annotations
 
 import numpy as np
@@ -17,14 +18,32 @@ THIGH, SHIN = 0.44, 0.46
 SHOULDER_HALF, HIP_HALF = 0.17, 0.09
 
 
-def pose(spine: float = 0, hip: float = 0, knee: float = 0, shoulder: float = 0, elbow: float = 0,
-         arm_out: float = 0, leg_out: float = 0, hip_right: float | None = None,
-         knee_right: float | None = None) -> np.ndarray:
+def pose(
+    spine: float = 0,
+    hip: float = 0,
+    knee: float = 0,
+    shoulder: float = 0,
+    elbow: float = 0,
+    arm_out: float = 0,
+    leg_out: float = 0,
+    hip_right: float | None = None,
+    knee_right: float | None = None,
+) -> np.ndarray:
     """Pose vector ``(9,)`` in degrees, ordered as :data:`ANGLES`; the right leg follows the left if not given."""
-    return np.array([
-        spine, hip, hip if hip_right is None else hip_right, knee, knee if knee_right is None else knee_right,
-        shoulder, elbow, arm_out, leg_out
-    ], dtype=np.float64)
+    return np.array(
+        [
+            spine,
+            hip,
+            hip if hip_right is None else hip_right,
+            knee,
+            knee if knee_right is None else knee_right,
+            shoulder,
+            elbow,
+            arm_out,
+            leg_out,
+        ],
+        dtype=np.float64,
+    )
 
 
 # The body shapes that tell classes apart in space.

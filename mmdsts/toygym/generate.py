@@ -1,4 +1,5 @@
 """Write the set to disk: videos, annotation files in FineGym's format, and a manifest."""
+
 from __future__ import annotations
 
 import json
@@ -53,11 +54,13 @@ class ToyGymSpec:
         if not 0 <= self.difficulty <= 1:
             raise ValueError(f'difficulty must lie between 0 and 1, got {self.difficulty}')
         if self.size < 64 or self.size % 32:
-            raise ValueError(f'size must be a multiple of 32 and at least 64 (decord fails on other small widths), '
-                             f'got {self.size}')
+            raise ValueError(
+                f'size must be a multiple of 32 and at least 64 (decord fails on other small widths), got {self.size}'
+            )
         if self.num_frames < 16:
-            raise ValueError(f'num_frames must be at least 16 (the window that a class is defined on), '
-                             f'got {self.num_frames}')
+            raise ValueError(
+                f'num_frames must be at least 16 (the window that a class is defined on), got {self.num_frames}'
+            )
         if self.seed < 0:
             raise ValueError(f'seed must not be negative, got {self.seed}')
 
@@ -93,8 +96,10 @@ def read_nuisances(folder: str | Path) -> dict[str, Nuisance]:
     manifest = json.loads(path.read_text())
     spec = ToyGymSpec(**{field.name: manifest[field.name] for field in fields(ToyGymSpec) if field.name in manifest})
     if manifest != _manifest(spec):
-        raise ValueError(f'{path} is of version {manifest.get("version")}, this code makes version {VERSION}; make the '
-                         f'set anew with: python tools/data/make_toygym.py --out {folder}')
+        raise ValueError(
+            f'{path} is of version {manifest.get("version")}, this code makes version {VERSION}; make the '
+            f'set anew with: python tools/data/make_toygym.py --out {folder}'
+        )
     return {name: _draw_nuisance(spec, *clip) for name, *clip in _plan(spec)[0]}
 
 
@@ -133,7 +138,7 @@ def generate(out: str | Path, spec: ToyGymSpec, workers: int = 2, overwrite: boo
     (partial / 'videos').mkdir(parents=True)
 
     tasks, lists = _plan(spec)
-    jobs = [(spec, partial / 'videos', tasks[start:start + 24]) for start in range(0, len(tasks), 24)]
+    jobs = [(spec, partial / 'videos', tasks[start : start + 24]) for start in range(0, len(tasks), 24)]
     if workers == 1:
         track_progress(_write_clips, jobs)
     else:
@@ -147,8 +152,12 @@ def generate(out: str | Path, spec: ToyGymSpec, workers: int = 2, overwrite: boo
             cv2.setNumThreads(threads)
     for split, lines in lists.items():
         (partial / f'toygym_{split}.txt').write_text('\n'.join(lines) + '\n')
-    (partial / 'toygym_categories.txt').write_text(''.join(
-        f'Clabel: {label:3d}; set: {e.set_id:2d}; Glabel: {label:3d}; {e.name}\n' for label, e in enumerate(ELEMENTS)))
+    (partial / 'toygym_categories.txt').write_text(
+        ''.join(
+            f'Clabel: {label:3d}; set: {e.set_id:2d}; Glabel: {label:3d}; {e.name}\n'
+            for label, e in enumerate(ELEMENTS)
+        )
+    )
     (partial / 'toygym_set_categories.txt').write_text(''.join(f'set: {key}; {name}\n' for key, name in SETS.items()))
     (partial / MANIFEST).write_text(json.dumps(_manifest(spec), indent=2) + '\n')
     if out.exists():
@@ -166,19 +175,26 @@ def _check_existing(out: Path, spec: ToyGymSpec, overwrite: bool) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     if not (out / MANIFEST).is_file():
-        raise FileExistsError(f'{out} exists and is not a ToyGym set (no {MANIFEST} in it). '
-                              'Give another folder, or move this one away.')
+        raise FileExistsError(
+            f'{out} exists and is not a ToyGym set (no {MANIFEST} in it). Give another folder, or move this one away.'
+        )
     manifest, found = _manifest(spec), json.loads((out / MANIFEST).read_text())
     if found == manifest:
         expected = {f'{name}.mp4' for name, *_ in _plan(spec)[0]}
         return expected <= {path.name for path in (out / 'videos').glob('*.mp4')} and all(
-            (out / f'toygym_{name}.txt').is_file() for name in (*SPLITS, 'categories', 'set_categories'))
-    differing = {key: f'{key}: {found.get(key)} there, {value} wanted' for key, value in manifest.items()
-                 if found.get(key) != value}
+            (out / f'toygym_{name}.txt').is_file() for name in (*SPLITS, 'categories', 'set_categories')
+        )
+    differing = {
+        key: f'{key}: {found.get(key)} there, {value} wanted'
+        for key, value in manifest.items()
+        if found.get(key) != value
+    }
     # a set of the same parameters from an older version of this code is made again
     if not overwrite and not set(differing) <= {'version', 'classes'}:
-        raise FileExistsError(f'{out} holds a ToyGym set of other parameters ({", ".join(differing.values())}). '
-                              'Give another folder, or overwrite it (--overwrite).')
+        raise FileExistsError(
+            f'{out} holds a ToyGym set of other parameters ({", ".join(differing.values())}). '
+            'Give another folder, or overwrite it (--overwrite).'
+        )
     return False
 
 
@@ -210,8 +226,10 @@ def _write_video(path: Path, frames: np.ndarray) -> None:
     height, width = frames.shape[1:3]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), FPS, (width, height))
     if not writer.isOpened():
-        raise RuntimeError(f'OpenCV cannot write MPEG-4 video to {path}: its build has no video writer for "mp4v". '
-                           'Install opencv-python from PyPI.')
+        raise RuntimeError(
+            f'OpenCV cannot write MPEG-4 video to {path}: its build has no video writer for "mp4v". '
+            'Install opencv-python from PyPI.'
+        )
     for frame in frames:
         writer.write(np.ascontiguousarray(frame[..., ::-1]))  # OpenCV wants BGR
     writer.release()

@@ -1,4 +1,5 @@
 """What varies from clip to clip and says nothing about the class."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

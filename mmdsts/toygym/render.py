@@ -3,6 +3,7 @@
 World axes, in body units: ``x`` to the right, ``y`` up, ``z`` to the camera; the projection is parallel. Everything is
 drawn ``OVERSAMPLING`` times larger and reduced by area, which smooths the edges.
 """
+
 from __future__ import annotations
 
 import cv2
@@ -60,8 +61,9 @@ def render_clip(element: Element, nuisance: Nuisance, num_frames: int = 20, size
     return frames
 
 
-def place_figure(element: Element, nuisance: Nuisance, progress: float,
-                 duration: float = 1.25) -> dict[str, np.ndarray]:
+def place_figure(
+    element: Element, nuisance: Nuisance, progress: float, duration: float = 1.25
+) -> dict[str, np.ndarray]:
     """Joints in world axes at ``progress`` windows after the clip's start (``duration``: of the clip, in windows)."""
     turn = 2 * np.pi
     uneven = nuisance.unevenness * np.sin(turn * progress + nuisance.unevenness_phase)
@@ -124,17 +126,21 @@ class _Camera:
 
     def flat(self, x: float, y: float) -> tuple[int, int]:
         """Pixel of a point that is drawn flat, parallel to the picture."""
-        return (int(round(self.canvas / 2 + (x - self.centre[0]) * self.scale)),
-                int(round(self.canvas / 2 - (y - self.centre[1]) * self.scale)))
+        return (
+            int(round(self.canvas / 2 + (x - self.centre[0]) * self.scale)),
+            int(round(self.canvas / 2 - (y - self.centre[1]) * self.scale)),
+        )
 
     def move_backdrop(self, backdrop: np.ndarray) -> np.ndarray:
         """The part of the backdrop (twice the canvas) that the camera sees."""
         shift = 0.6 * self.scale * self.centre  # it is further away than the figure
         k = self.zoom
-        matrix = np.array([[k, 0, self.canvas / 2 - k * self.canvas - shift[0]],
-                           [0, k, self.canvas / 2 - k * self.canvas + shift[1]]])
-        return cv2.warpAffine(backdrop, matrix, (self.canvas, self.canvas), flags=cv2.INTER_LINEAR,
-                              borderMode=cv2.BORDER_REFLECT)
+        matrix = np.array(
+            [[k, 0, self.canvas / 2 - k * self.canvas - shift[0]], [0, k, self.canvas / 2 - k * self.canvas + shift[1]]]
+        )
+        return cv2.warpAffine(
+            backdrop, matrix, (self.canvas, self.canvas), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+        )
 
 
 def _backdrop(nuisance: Nuisance, canvas: int, rng: np.random.Generator) -> np.ndarray:
@@ -203,15 +209,20 @@ def _draw_figure(picture: np.ndarray, points: dict[str, np.ndarray], nuisance: N
     parts.append((trunk_depth, ('hull', corners, camera.pixels(0.15 * width), nuisance.suit)))
     facing = float((camera.view @ front)[2])
     middle = points['hips'] + up * 0.5
-    panel = [camera.project(middle + up * u + right * r + front * 0.06 * size)[0]
-             for u, r in ((0.42, -0.42), (0.42, 0.42), (-0.42, 0.28), (-0.42, -0.28))]
+    panel = [
+        camera.project(middle + up * u + right * r + front * 0.06 * size)[0]
+        for u, r in ((0.42, -0.42), (0.42, 0.42), (-0.42, 0.28), (-0.42, -0.28))
+    ]
     if facing > 0:
         parts.append((trunk_depth + 0.02, ('hull', panel, 1, nuisance.panel)))
 
     head = points['head']
     # face, hair, bun
-    for offset, radius, colour in ((0.03, 0.125, nuisance.skin), (-0.06, 0.115, nuisance.hair),
-                                   (-0.19, 0.06, nuisance.hair)):
+    for offset, radius, colour in (
+        (0.03, 0.125, nuisance.skin),
+        (-0.06, 0.115, nuisance.hair),
+        (-0.19, 0.06, nuisance.hair),
+    ):
         centre, depth = camera.project(head + front * offset * size)
         parts.append((depth, ('disc', centre, camera.pixels(radius * size), colour)))
 

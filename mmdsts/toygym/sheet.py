@@ -1,4 +1,5 @@
 """A contact sheet: one row a class, time to the right."""
+
 from __future__ import annotations
 
 import cv2
@@ -8,8 +9,9 @@ from .elements import ELEMENTS
 from .generate import ToyGymSpec, make_clip
 
 
-def contact_sheet(spec: ToyGymSpec, split: str = 'train', index: int = 0, columns: int = 8,
-                  zoom: int = 2) -> np.ndarray:
+def contact_sheet(
+    spec: ToyGymSpec, split: str = 'train', index: int = 0, columns: int = 8, zoom: int = 2
+) -> np.ndarray:
     """Picture with ``columns`` frames (every second one) of one clip of every class.
 
     Args:
@@ -28,7 +30,8 @@ def contact_sheet(spec: ToyGymSpec, split: str = 'train', index: int = 0, column
         strip = np.concatenate(list(frames), axis=1)
         strip = cv2.resize(strip, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
         title = np.full((22, strip.shape[1], 3), 255, dtype=np.uint8)
-        cv2.putText(title, f'{label}: {element.name}', (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1,
-                    cv2.LINE_AA)
+        cv2.putText(
+            title, f'{label}: {element.name}', (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA
+        )
         rows += [title, strip]
     return np.concatenate(rows)

@@ -51,11 +51,14 @@ def test_files_hold_it_and_are_kept(tmp_path):
     assert control_files(spec, tmp_path, train=21, test=10) != files
 
 
-@pytest.mark.parametrize('change, message', [
-    (dict(groups=0), 'groups must be at least 1, got 0'),
-    (dict(size=(8, 4, 1)), 'size must be'),
-    (dict(noise=-1.0), 'noise and distance must not be negative'),
-])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(groups=0), 'groups must be at least 1, got 0'),
+        (dict(size=(8, 4, 1)), 'size must be'),
+        (dict(noise=-1.0), 'noise and distance must not be negative'),
+    ],
+)
 def test_a_control_that_cannot_be_is_explained(change, message):
     with pytest.raises(ValueError, match=message):
         ControlSpec(**change)
@@ -68,9 +71,10 @@ def test_dsts_with_its_defaults_gains_where_the_premise_holds():
     spec = ControlSpec()
     train, test = make_control(spec)
     neck = dict(control_config(spec).model.neck)
-    runs = {name: train_on_features(train, test, neck=find_variant(name, neck).neck, num_classes=spec.num_classes,
-                                    seed=2)
-            for name in ('dsts', 'static', 'two_operators')}
+    runs = {
+        name: train_on_features(train, test, neck=find_variant(name, neck).neck, num_classes=spec.num_classes, seed=2)
+        for name in ('dsts', 'static', 'two_operators')
+    }
     correct = {name: run.correct[None].numpy() for name, run in runs.items()}
     for name in ('static', 'two_operators'):
         gain = paired_interval(correct['dsts'], correct[name])

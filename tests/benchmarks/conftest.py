@@ -1,4 +1,5 @@
 """The benchmark counts FLOPs by formulas that PyTorch publishes since 2.2."""
+
 import torch
 from mmengine.utils import digit_version
 

@@ -44,8 +44,14 @@ def test_flops_are_those_of_pytorchs_counter():
 def test_rows_hold_figures_of_each_case():
     a, b = torch.ones(8, 4), torch.ones(4, 2)
     calls = []
-    rows = measure('suite', [Case('product', lambda: calls.append(a @ b), samples=8),
-                             Case('nothing', lambda: None, note='why', count=False)], FAST)
+    rows = measure(
+        'suite',
+        [
+            Case('product', lambda: calls.append(a @ b), samples=8),
+            Case('nothing', lambda: None, note='why', count=False),
+        ],
+        FAST,
+    )
     assert [row.name for row in rows] == ['product', 'nothing']
     product, nothing = rows
     assert product.flops == 2 * 8 * 4 * 2
@@ -58,7 +64,7 @@ def test_rows_hold_figures_of_each_case():
 
 
 def test_ratio_is_by_name():
-    rows = [Row('s', 'a', 3., 0., 1, memory=10), Row('s', 'b', 2., 0., 1, memory=40)]
+    rows = [Row('s', 'a', 3.0, 0.0, 1, memory=10), Row('s', 'b', 2.0, 0.0, 1, memory=40)]
     assert ratio(rows, 'a', 'b') == 1.5
     assert ratio(rows, 'a', 'b', 'memory') == 0.25
     with pytest.raises(KeyError):
@@ -75,7 +81,7 @@ def test_goals_in_both_directions():
 def test_reports(capsys, tmp_path):
     rows = [Row('s', 'a case', 0.0123, 0.001, 5, memory=3 << 20, flops=2 * 10**9, note='seen')]
     goals = [Goal('a ratio', 2, 2.5), Goal('another', 2, 2.5, at_most=False)]
-    show_rows('s', rows, 1.)
+    show_rows('s', rows, 1.0)
     show_goals(goals)
     out = capsys.readouterr().out
     for text in ('a case', '12.3', 'seen', 'at most 2', '2.50', 'missed', 'at least 2', 'met'):
@@ -92,6 +98,6 @@ def test_what_cannot_be_counted_says_so():
         if torch.utils._python_dispatch._len_torch_dispatch_stack():
             raise RuntimeError('not under a mode\nmore')
 
-    row, = measure('suite', [Case('shy', run)], FAST)
+    (row,) = measure('suite', [Case('shy', run)], FAST)
     assert row.flops is None
     assert row.note == ' FLOPs not counted: not under a mode'

@@ -38,7 +38,7 @@ def test_layer():
 
 
 def test_scaling():
-    sizes = scaling.ScalingSizes((4, 64), (16, ), (2, ), ((1, 3, 3), ), base=(3, 8, 4, (8, 7, 7)))
+    sizes = scaling.ScalingSizes((4, 64), (16,), (2,), ((1, 3, 3),), base=(3, 8, 4, (8, 7, 7)))
     rows = _check(result := scaling.run(FAST, sizes), 'scaling')
     assert len(rows) == 5
     assert [goal.bound for goal in result.goals] == [1.15]
@@ -54,8 +54,9 @@ def test_deploy():
 
 
 def test_udl():
-    sizes = udl.UDLSizes(clips=2, size=32, base_channels=4, hidden_channels=8, num_neurons=2,
-                         backbones=('SlowOnly-R18', ))
+    sizes = udl.UDLSizes(
+        clips=2, size=32, base_channels=4, hidden_channels=8, num_neurons=2, backbones=('SlowOnly-R18',)
+    )
     rows = _check(result := udl.run(FAST, sizes), 'udl')
     assert len(rows) == 6
     assert [goal.bound for goal in result.goals] == [1.6, 4, 1.5, 1]
@@ -72,9 +73,14 @@ def test_the_unrolled_iteration_is_ours():
         model.data_preprocessor.double()
     before = copy.deepcopy(models[0].state_dict())
     lr = 0.05
-    ours = UDLOptimWrapperConstructor(dict(
-        type='UDLOptimWrapper', optimizer=dict(type='SGD', lr=lr, momentum=0.9),
-        udl=dict(scope='full', direct_term=False)))(models[0])
+    ours = UDLOptimWrapperConstructor(
+        dict(
+            type='UDLOptimWrapper',
+            optimizer=dict(type='SGD', lr=lr, momentum=0.9),
+            udl=dict(scope='full', direct_term=False),
+        )
+    )(models[0])
+
     # Dropout and gates draw anew in each forward pass: the same draws for both, by a seed at each pass.
     def seed(*_):
         torch.manual_seed(0)
@@ -92,12 +98,13 @@ def test_the_unrolled_iteration_is_ours():
 
 
 def test_end2end():
-    sizes = end2end.End2endSizes(8, 32, 32, 2, 8, ('SlowOnly-R18', ))
+    sizes = end2end.End2endSizes(8, 32, 32, 2, 8, ('SlowOnly-R18',))
     rows = _check(result := end2end.run(FAST, sizes), 'end2end')
     assert len(rows) == 5
     assert [goal.bound for goal in result.goals] == [1.05, 1.05]
-    alone, dsts, deployed = (rows[f'SlowOnly-R18, test, 32^2: {kind}'].flops
-                             for kind in (end2end.ALONE, end2end.DSTS, end2end.DEPLOYED))
+    alone, dsts, deployed = (
+        rows[f'SlowOnly-R18, test, 32^2: {kind}'].flops for kind in (end2end.ALONE, end2end.DSTS, end2end.DEPLOYED)
+    )
     assert alone < deployed < dsts
 
 
@@ -111,9 +118,13 @@ def test_recognizers_train(config):
 
 def test_data():
     pytest.importorskip('decord')
-    rows = _check(data.run(FAST, data.DataSizes(1, 64, (1, ), (0, ))), 'data')
-    assert list(rows) == ['decoder alone, 1 threads', "pipeline, 1 threads, mode='accurate'",
-                          "pipeline, 1 threads, mode='efficient'", 'loader, 0 workers, 1 threads']
+    rows = _check(data.run(FAST, data.DataSizes(1, 64, (1,), (0,))), 'data')
+    assert list(rows) == [
+        'decoder alone, 1 threads',
+        "pipeline, 1 threads, mode='accurate'",
+        "pipeline, 1 threads, mode='efficient'",
+        'loader, 0 workers, 1 threads',
+    ]
     assert all(row.rate > 0 for row in rows.values())
 
 

@@ -17,8 +17,9 @@ from mmdsts.compat import checkpoints
 
 from .points import Points
 
-needs_weights_only = pytest.mark.skipif(digit_version(torch.__version__) < digit_version('2.6'),
-                                        reason='torch.load trusts every file before torch 2.6')
+needs_weights_only = pytest.mark.skipif(
+    digit_version(torch.__version__) < digit_version('2.6'), reason='torch.load trusts every file before torch 2.6'
+)
 
 
 class Linear(BaseModel):
@@ -44,21 +45,41 @@ class NumpyScores(BaseMetric):
 
 def runner(work_dir, epochs, metric, **options):
     def loader():
-        return dict(dataset=Points(), batch_size=4, num_workers=0, collate_fn=dict(type='default_collate'),
-                    sampler=dict(type='DefaultSampler', shuffle=True))
+        return dict(
+            dataset=Points(),
+            batch_size=4,
+            num_workers=0,
+            collate_fn=dict(type='default_collate'),
+            sampler=dict(type='DefaultSampler', shuffle=True),
+        )
 
     return Runner(
-        model=Linear(), work_dir=str(work_dir), train_dataloader=loader(), val_dataloader=loader(),
-        test_dataloader=loader(), train_cfg=dict(by_epoch=True, max_epochs=epochs), val_cfg={}, test_cfg={},
-        val_evaluator=[metric()], test_evaluator=[metric()], optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
-        param_scheduler=[dict(type='LinearLR', begin=0, end=3, by_epoch=False),
-                         dict(type='CosineAnnealingLR', T_max=4), dict(type='MultiStepLR', milestones=[1, 2]),
-                         dict(type='PolyLR'), dict(type='OneCycleLR', eta_max=0.1, total_steps=50),
-                         dict(type='ReduceOnPlateauLR', monitor='score/best')],
-        custom_hooks=[dict(type='EMAHook')], log_level='WARNING', default_scope='mmengine',
-        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1, save_best='score/best',
-                                           rule='greater')),
-        experiment_name=f'{Path(work_dir).name}-{epochs}-{len(options)}', **options)
+        model=Linear(),
+        work_dir=str(work_dir),
+        train_dataloader=loader(),
+        val_dataloader=loader(),
+        test_dataloader=loader(),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        val_cfg={},
+        test_cfg={},
+        val_evaluator=[metric()],
+        test_evaluator=[metric()],
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
+        param_scheduler=[
+            dict(type='LinearLR', begin=0, end=3, by_epoch=False),
+            dict(type='CosineAnnealingLR', T_max=4),
+            dict(type='MultiStepLR', milestones=[1, 2]),
+            dict(type='PolyLR'),
+            dict(type='OneCycleLR', eta_max=0.1, total_steps=50),
+            dict(type='ReduceOnPlateauLR', monitor='score/best'),
+        ],
+        custom_hooks=[dict(type='EMAHook')],
+        log_level='WARNING',
+        default_scope='mmengine',
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1, save_best='score/best', rule='greater')),
+        experiment_name=f'{Path(work_dir).name}-{epochs}-{len(options)}',
+        **options,
+    )
 
 
 @pytest.mark.parametrize('kind', [np.float64, np.float32, float])

@@ -6,8 +6,11 @@ from mmengine.runner import Runner
 from .points import Points
 
 
-@pytest.mark.parametrize('options', [dict(persistent_workers=True), dict(prefetch_factor=4), dict(timeout=60),
-                                     dict(multiprocessing_context='fork')], ids=lambda options: next(iter(options)))
+@pytest.mark.parametrize(
+    'options',
+    [dict(persistent_workers=True), dict(prefetch_factor=4), dict(timeout=60), dict(multiprocessing_context='fork')],
+    ids=lambda options: next(iter(options)),
+)
 @pytest.mark.parametrize('none', [dict(num_workers=0), {}], ids=['zero', 'left out'])
 def test_options_about_workers_are_dropped_where_there_are_none(options, none):
     config = dict(dataset=Points(), batch_size=4, sampler=dict(type='DefaultSampler', shuffle=False), **options)

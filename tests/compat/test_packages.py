@@ -1,4 +1,5 @@
 """Each repair: it does its work, only where it is needed, and a second call changes nothing."""
+
 from __future__ import annotations
 
 import importlib.metadata
@@ -16,10 +17,18 @@ from .interpreter import python
 
 
 def test_a_second_import_of_the_stack_changes_nothing():
-    repairs = [compat.patch_missing_importlib_metadata, compat.patch_missing_drn, compat.patch_missing_pkg_resources,
-               compat.patch_weights_only, compat.patch_cpu_launcher, compat.patch_chunked_testing,
-               compat.patch_loader_without_workers, compat.patch_list_encodings, compat.patch_unpacked_sampling,
-               compat.patch_unnamed_clips]
+    repairs = [
+        compat.patch_missing_importlib_metadata,
+        compat.patch_missing_drn,
+        compat.patch_missing_pkg_resources,
+        compat.patch_weights_only,
+        compat.patch_cpu_launcher,
+        compat.patch_chunked_testing,
+        compat.patch_loader_without_workers,
+        compat.patch_list_encodings,
+        compat.patch_unpacked_sampling,
+        compat.patch_unnamed_clips,
+    ]
     assert [repair() for repair in repairs] == [False] * len(repairs)
 
 
@@ -56,8 +65,9 @@ def fake_mmaction(folder, with_drn):
     package = folder / 'mmaction'
     (package / 'models' / 'localizers' / ('drn' if with_drn else 'bmn')).mkdir(parents=True)
     (package / '__init__.py').touch()
-    return importlib.util.spec_from_file_location('mmaction', package / '__init__.py',
-                                                  submodule_search_locations=[str(package)])
+    return importlib.util.spec_from_file_location(
+        'mmaction', package / '__init__.py', submodule_search_locations=[str(package)]
+    )
 
 
 @pytest.mark.parametrize('with_drn', [True, False])
@@ -77,6 +87,7 @@ def test_building_the_stand_in_says_what_is_missing():
     if module is None or Path(getattr(module, '__file__', None) or '').is_file():
         pytest.skip('the installed MMAction2 has DRN')
     from mmaction.registry import MODELS
+
     with pytest.raises(ImportError, match='built without its folder mmaction/models/localizers/drn'):
         MODELS.build(dict(type='DRN'))
 
@@ -95,24 +106,30 @@ sys.meta_path.insert(0, Hidden())
 
 
 def test_import_without_importlib_metadata():
-    assert python(HIDE.format(name='importlib_metadata') + textwrap.dedent("""
+    assert python(
+        HIDE.format(name='importlib_metadata')
+        + textwrap.dedent("""
         import mmdsts, mmaction.models
         from mmaction.utils import dependency
         print('importlib_metadata' in sys.modules, dependency.satisfy_requirement('torch>=1.0'),
               dependency.satisfy_requirement('no-such-package'))
-        """)) == ['False', 'True', 'False']
+        """)
+    ) == ['False', 'True', 'False']
 
 
 def test_mmengine_finds_packages_without_pkg_resources(tmp_path):
     (tmp_path / 'config.py').write_text("_base_ = 'mmaction::_base_/models/slowonly_r50.py'")
-    assert python(HIDE.format(name='pkg_resources') + textwrap.dedent(f"""
+    assert python(
+        HIDE.format(name='pkg_resources')
+        + textwrap.dedent(f"""
         import mmdsts, mmaction, os
         from mmengine.config import Config
         from mmengine.utils import get_installed_path, is_installed
         print(is_installed('mmaction2'), is_installed('mmaction'), is_installed('no_such_package'),
               get_installed_path('mmaction2') == os.path.dirname(mmaction.__file__),
               Config.fromfile({str(tmp_path / 'config.py')!r}).model.backbone.type)
-        """)) == ['True', 'True', 'False', 'True', 'ResNet3dSlowOnly']
+        """)
+    ) == ['True', 'True', 'False', 'True', 'ResNet3dSlowOnly']
 
 
 def test_unknown_package_without_pkg_resources():
@@ -123,6 +140,7 @@ def test_unknown_package_without_pkg_resources():
 @pytest.mark.skipif(importlib.util.find_spec('pkg_resources') is None, reason='pkg_resources is not installed')
 def test_pkg_resources_is_left_alone_where_it_exists():
     from mmengine.utils import package_utils
+
     assert package_utils.is_installed is not packages._is_installed
 
 

@@ -11,6 +11,7 @@ from .interpreter import python
 @pytest.mark.skipif(torch.cuda.is_available(), reason='repairs the launcher on machines without a GPU')
 def test_launcher_without_gpu_uses_gloo(monkeypatch):
     from mmengine.dist import utils
+
     started = {}
     monkeypatch.setattr(torch.distributed, 'init_process_group', lambda **kwargs: started.update(kwargs))
     monkeypatch.setenv('RANK', '0')
@@ -42,6 +43,7 @@ def test_process_group_ends_before_the_interpreter_unless_it_failed(failed, grou
 def test_launcher_is_left_alone_on_a_gpu(monkeypatch):
     import mmengine.device
     from mmengine.dist import utils
+
     monkeypatch.setattr(mmengine.device, 'get_device', lambda: 'cuda')
     stock = getattr(utils._init_dist_pytorch, '__wrapped__', utils._init_dist_pytorch)
     monkeypatch.setattr(utils, '_init_dist_pytorch', stock)

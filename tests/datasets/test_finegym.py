@@ -282,8 +282,14 @@ def test_class_balanced_dataset_repeats_rare_classes(tmp_path, multi_class):
     (tmp_path / 'list.txt').write_text('\n'.join(f'{clip} {label}' for clip, label in zip(clips, labels)))
     for clip in clips:
         (tmp_path / f'{clip}.mp4').write_bytes(b'a video')
-    inner = dict(type='FineGymDataset', ann_file=str(tmp_path / 'list.txt'), data_prefix=dict(video=str(tmp_path)),
-                 pipeline=[], num_classes=3, multi_class=multi_class)
+    inner = dict(
+        type='FineGymDataset',
+        ann_file=str(tmp_path / 'list.txt'),
+        data_prefix=dict(video=str(tmp_path)),
+        pipeline=[],
+        num_classes=3,
+        multi_class=multi_class,
+    )
     balanced = DATASETS.build(dict(type='ClassBalancedDataset', oversample_thr=0.8, dataset=inner))
     assert [balanced.dataset.get_cat_ids(i) for i in (0, 16, 20)] == [[0], [1], [2]]
     # ceil(sqrt(threshold / frequency)): of 21 clips 16, 4 and 1.

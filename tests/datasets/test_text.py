@@ -1,4 +1,5 @@
 """Encodings of annotation files, in every reader."""
+
 from __future__ import annotations
 
 import json
@@ -18,8 +19,11 @@ from mmdsts.datasets.text import read_lines, read_text
 CLIP = 'vaultVideo1_E_000010_000042_A_0003_0005'
 ENCODINGS = ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be', 'utf-32']
 VOCABULARY = [['Bäck', '15som', '05Twis', 'FREE']] * 48
-WINDOWS = {'vaultVideo1': {'E_000010_000042': {'timestamps': [[10.5, 42.25]], 'segments': {
-    'A_0003_0005': {'timestamps': [[3.0, 5.75]]}}}}}
+WINDOWS = {
+    'vaultVideo1': {
+        'E_000010_000042': {'timestamps': [[10.5, 42.25]], 'segments': {'A_0003_0005': {'timestamps': [[3.0, 5.75]]}}}
+    }
+}
 READERS = {
     'list': (read_elements, f'{CLIP} 7\r\n', [(CLIP, 7)]),
     'categories': (read_categories, 'Clabel: 0; set: 1; Glabel: 1; sälto\r\n', (['sälto'], [1])),

@@ -3,6 +3,7 @@
 h264.mp4 has 20 frames and its index in front of them; no_duration.webm was written to a pipe, as browsers record;
 av1.mp4 has a codec that neither OpenCV nor decord brings a decoder for.
 """
+
 from __future__ import annotations
 
 import json
@@ -20,7 +21,7 @@ WHOLE = (VIDEOS / 'h264.mp4').read_bytes()
 def frame_offset(number):
     """Where a frame of h264.mp4 starts: its sizes are in the stsz box, its frames one after another in mdat."""
     box = WHOLE.index(b'stsz')
-    sizes = [int.from_bytes(WHOLE[box + 16 + 4 * i:box + 20 + 4 * i], 'big') for i in range(20)]
+    sizes = [int.from_bytes(WHOLE[box + 16 + 4 * i : box + 20 + 4 * i], 'big') for i in range(20)]
     return WHOLE.index(b'mdat') + 4 + sum(sizes[:number])
 
 
@@ -31,13 +32,17 @@ def broken(tmp_path):
     files = {
         'cut in a frame.mp4': (WHOLE[:inside], f'its last {len(WHOLE) - inside} bytes are missing; get it anew'),
         # decord opens this one and gives half of the frames.
-        'cut between frames.mp4': (WHOLE[:frame_offset(10)],
-                                   f'its last {len(WHOLE) - frame_offset(10)} bytes are missing'),
+        'cut between frames.mp4': (
+            WHOLE[: frame_offset(10)],
+            f'its last {len(WHOLE) - frame_offset(10)} bytes are missing',
+        ),
         'cut at the end.mp4': (WHOLE[:-8], 'its last 8 bytes are missing'),
         # decord opens this one; the tenth frame cannot be decoded.
-        'zeros inside.mp4': (WHOLE[:frame_offset(10)] + bytes(400) + WHOLE[frame_offset(10) + 400:], 'DECORDError'),
-        'recorded.webm': ((VIDEOS / 'no_duration.webm').read_bytes(),
-                          'does not say how long it is, .*ffmpeg -i .*recorded.webm -c copy OUT.webm'),
+        'zeros inside.mp4': (WHOLE[: frame_offset(10)] + bytes(400) + WHOLE[frame_offset(10) + 400 :], 'DECORDError'),
+        'recorded.webm': (
+            (VIDEOS / 'no_duration.webm').read_bytes(),
+            'does not say how long it is, .*ffmpeg -i .*recorded.webm -c copy OUT.webm',
+        ),
         'codec.mp4': ((VIDEOS / 'av1.mp4').read_bytes(), 'its codec, AV1, cannot be decoded here; convert it with'),
         'page.mp4': (b'<html>not found</html>', r'page\.mp4 \(22 bytes\): not a readable video; expected a file such'),
         'empty.mp4': (b'', r'empty\.mp4 \(0 bytes\): not a readable video'),
@@ -70,10 +75,15 @@ def test_missing_bytes_of_long_and_open_boxes(tmp_path):
     path = tmp_path / 'boxes.mp4'
     start = b'\0\0\0\x10ftypisom\0\0\0\0'
     long = b'\0\0\0\x01mdat' + (16 + 6).to_bytes(8, 'big')
-    for content, missing in [(start + long + b'frames', 0), (start + long + b'fra', 3), (start + long[:9], 0),
-                             (start + b'\0\0\0\0mdat' + b'frames', 0),  # to the end of the file
-                             (start + b'\xff' * 12, 0),  # no box
-                             (start[:5], 0), (b'RIFF' + b'\0' * 20, 0)]:
+    for content, missing in [
+        (start + long + b'frames', 0),
+        (start + long + b'fra', 3),
+        (start + long[:9], 0),
+        (start + b'\0\0\0\0mdat' + b'frames', 0),  # to the end of the file
+        (start + b'\xff' * 12, 0),  # no box
+        (start[:5], 0),
+        (b'RIFF' + b'\0' * 20, 0),
+    ]:
         path.write_bytes(content)
         assert missing_bytes(str(path)) == missing, content
 
@@ -92,21 +102,28 @@ def test_no_such_file(tmp_path):
 
 # --- a data set names the clip --------------------------------------------------------------------------------------
 
-PIPELINE = [dict(type='DecordInit'), dict(type='SampleFrames', clip_len=2, num_clips=1), dict(type='DecordDecode'),
-            dict(type='FormatShape', input_format='NCTHW'), dict(type='PackActionInputs')]
+PIPELINE = [
+    dict(type='DecordInit'),
+    dict(type='SampleFrames', clip_len=2, num_clips=1),
+    dict(type='DecordDecode'),
+    dict(type='FormatShape', input_format='NCTHW'),
+    dict(type='PackActionInputs'),
+]
 
 
 def datasets(folder):
     """One clip, in a data set of each kind."""
     name = 'brokenVideo_E_000000_000002_A_0000_0002'
-    (folder / f'{name}.mp4').write_bytes(WHOLE[:frame_offset(10) + 20])
+    (folder / f'{name}.mp4').write_bytes(WHOLE[: frame_offset(10) + 20])
     (folder / 'finegym.txt').write_text(f'{name} 0\n')
     (folder / 'plain.txt').write_text(f'{name}.mp4 0\n')
     (folder / 'diving.json').write_text(json.dumps([dict(vid_name=name, label=0, start_frame=0, end_frame=9)]))
     common = dict(pipeline=PIPELINE, data_prefix=dict(video=str(folder)))
-    return f'{name}.mp4', [dict(type='FineGymDataset', ann_file=str(folder / 'finegym.txt'), **common),
-                           dict(type='Diving48Dataset', ann_file=str(folder / 'diving.json'), **common),
-                           dict(type='VideoDataset', ann_file=str(folder / 'plain.txt'), **common)]
+    return f'{name}.mp4', [
+        dict(type='FineGymDataset', ann_file=str(folder / 'finegym.txt'), **common),
+        dict(type='Diving48Dataset', ann_file=str(folder / 'diving.json'), **common),
+        dict(type='VideoDataset', ann_file=str(folder / 'plain.txt'), **common),
+    ]
 
 
 @pytest.mark.parametrize('workers', [0, 1])
@@ -116,7 +133,13 @@ def test_a_clip_that_cannot_be_loaded_is_named(tmp_path, kind, workers):
     from mmengine.runner import Runner
 
     clip, configs = datasets(tmp_path)
-    loader = Runner.build_dataloader(dict(batch_size=1, num_workers=workers, dataset=DATASETS.build(configs[kind]),
-                                          sampler=dict(type='DefaultSampler', shuffle=False)))
+    loader = Runner.build_dataloader(
+        dict(
+            batch_size=1,
+            num_workers=workers,
+            dataset=DATASETS.build(configs[kind]),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        )
+    )
     with pytest.raises(ClipError, match=f'clip .*{clip}: the file is incomplete, its last .*DECORDError'):
         next(iter(loader))

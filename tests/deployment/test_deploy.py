@@ -35,19 +35,23 @@ def _features(batch=9):
     return torch.randn(batch, 12, 3, 5, 5, dtype=torch.float64).relu()
 
 
-@pytest.mark.parametrize('kwargs', [
-    dict(),
-    dict(hidden_channels=6),
-    dict(pulse='sum', num_neurons=2),
-    dict(pulse='mean'),
-    dict(num_neurons=1),
-    dict(norm_cfg=dict(type='SyncBN')),
-    dict(norm_cfg=dict(type='BN3d', affine=False)),
-    dict(norm_cfg=dict(type='IN3d', track_running_stats=True)),
-    dict(norm_cfg=dict(type='IN3d')),
-    dict(norm_cfg=dict(type='GN', num_groups=3)),
-    dict(act_cfg=dict(type='SiLU')),
-], ids=str)
+@pytest.mark.parametrize(
+    'kwargs',
+    [
+        dict(),
+        dict(hidden_channels=6),
+        dict(pulse='sum', num_neurons=2),
+        dict(pulse='mean'),
+        dict(num_neurons=1),
+        dict(norm_cfg=dict(type='SyncBN')),
+        dict(norm_cfg=dict(type='BN3d', affine=False)),
+        dict(norm_cfg=dict(type='IN3d', track_running_stats=True)),
+        dict(norm_cfg=dict(type='IN3d')),
+        dict(norm_cfg=dict(type='GN', num_groups=3)),
+        dict(act_cfg=dict(type='SiLU')),
+    ],
+    ids=str,
+)
 def test_outputs_and_active_neurons_are_those_of_evaluation(kwargs):
     neck, x = _neck(**kwargs), _features()
     deployed = mmdsts.deploy(neck)

@@ -13,8 +13,10 @@ from mmdsts.models import DSTSNeck
 from .small_models import CLIPS, CLIPS_SHAPE, FRAMES, FRAMES_SHAPE, build, pixels
 
 pytestmark = pytest.mark.skipif(digit_version(torch.__version__) < digit_version('2.6'), reason='needs torch >= 2.6')
-RECOGNIZERS = [pytest.param(CLIPS, CLIPS_SHAPE, id='3d'),
-               pytest.param(FRAMES, FRAMES_SHAPE, id='2d', marks=pytest.mark.slow)]
+RECOGNIZERS = [
+    pytest.param(CLIPS, CLIPS_SHAPE, id='3d'),
+    pytest.param(FRAMES, FRAMES_SHAPE, id='2d', marks=pytest.mark.slow),
+]
 
 
 def _neck():
@@ -81,8 +83,9 @@ def test_onnx_of_a_recognizer(config, shape, tmp_path):
     model, x = build(config, shape), pixels(shape)
     export_onnx(model, tmp_path / 'model.onnx', shape)
     for batch in (1, 4):
-        difference, disagreeing, _ = compare(answer(model, x[:batch]),
-                                             answer_of_file(tmp_path / 'model.onnx', 'onnx', x[:batch]))
+        difference, disagreeing, _ = compare(
+            answer(model, x[:batch]), answer_of_file(tmp_path / 'model.onnx', 'onnx', x[:batch])
+        )
         assert difference < 1e-5
         assert disagreeing == 0
 

@@ -1,4 +1,5 @@
 """What each process of the two-process tests runs."""
+
 from __future__ import annotations
 
 import os
@@ -57,6 +58,7 @@ def train(work_dir, world_size: int, settings: dict, noise: bool = False, float6
     gradients = []
 
     from mmdsts.engine import UDLOptimWrapper
+
     original = UDLOptimWrapper._step_upstream
 
     def spy(self, gradient, losses):
@@ -76,12 +78,19 @@ def train(work_dir, world_size: int, settings: dict, noise: bool = False, float6
 
 def process(rank: int, world_size: int, port: int, work_dir, out: str, runs: list) -> None:
     """Entry point of ``torch.multiprocessing.spawn``."""
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size), MASTER_ADDR='127.0.0.1',
-                      MASTER_PORT=str(port), OMP_NUM_THREADS='1')
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(world_size),
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+        OMP_NUM_THREADS='1',
+    )
     import mmdsts  # noqa: F401  its repairs come before any other import of MMAction2
     from mmdsts.compat import end_process_group
 
     from .runs import StopAfter  # noqa: F401  registers it
+
     dist.init_process_group('gloo', rank=rank, world_size=world_size)
     try:
         results = [train(work_dir / name, world_size, settings, **options) for name, settings, options in runs]

@@ -1,4 +1,5 @@
 """One UDL iteration written down literally: three full forwards, no code shared with the engine."""
+
 from __future__ import annotations
 
 import copy
@@ -17,12 +18,10 @@ class LiteralUDL:
     ``parameters`` and ``buffers`` hold the result, ``upstream_gradient`` and ``heldout_loss`` what led to it.
     """
 
-    def __init__(self, model, batch, heldout, lr, inner_lr, upstream_lr=None, scope='neck',
-                 direct_term=True):
+    def __init__(self, model, batch, heldout, lr, inner_lr, upstream_lr=None, scope='neck', direct_term=True):
         model = copy.deepcopy(model)
         start = torch.get_rng_state()
-        parameters = {n: p.detach().clone().requires_grad_() for n, p in model.named_parameters()
-                      if p.requires_grad}
+        parameters = {n: p.detach().clone().requires_grad_() for n, p in model.named_parameters() if p.requires_grad}
         u = {n: p for n, p in parameters.items() if is_upstream(n)}
         d = {n: p for n, p in parameters.items() if not is_upstream(n)}
         batch, heldout = (model.data_preprocessor(copy.deepcopy(b), True) for b in (batch, heldout))
@@ -34,15 +33,15 @@ class LiteralUDL:
 
         moving = {n: p for n, p in d.items() if scope == 'full' or not n.startswith('backbone.')}
         # Simulated step, noise from the start of the stream.
-        grads = torch.autograd.grad(loss(batch, parameters), list(moving.values()), create_graph=True,
-                                    allow_unused=True)
+        grads = torch.autograd.grad(
+            loss(batch, parameters), list(moving.values()), create_graph=True, allow_unused=True
+        )
         d_hat = {n: p if g is None else p - inner_lr * g for (n, p), g in zip(moving.items(), grads)}
         # Meta step, noise from further down the stream.
         u_hat = u if direct_term else {n: p.detach() for n, p in u.items()}
         outer = loss(heldout, {**parameters, **u_hat, **d_hat})
         found = torch.autograd.grad(outer, list(u.values()), allow_unused=True)
-        self.upstream_gradient = {n: torch.zeros_like(p) if g is None else g
-                                  for (n, p), g in zip(u.items(), found)}
+        self.upstream_gradient = {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(u.items(), found)}
         self.heldout_loss = outer.item()
         rate = lr if upstream_lr is None else upstream_lr
         new_u = {n: (p - rate * self.upstream_gradient[n]).detach() for n, p in u.items()}

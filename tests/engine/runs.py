@@ -1,4 +1,5 @@
 """Small whole runs with MMEngine's runner."""
+
 from __future__ import annotations
 
 import copy
@@ -42,26 +43,41 @@ class ToyClips(Dataset):
 
 
 def loader(size=12, batch_size=4, num_workers=0, augment=True, sampler='DefaultSampler', **kwargs) -> dict:
-    return dict(batch_size=batch_size, num_workers=num_workers,
-                sampler=dict(type=sampler, shuffle=True),
-                dataset=dict(type='ToyClips', size=size, augment=augment), **kwargs)
+    return dict(
+        batch_size=batch_size,
+        num_workers=num_workers,
+        sampler=dict(type=sampler, shuffle=True),
+        dataset=dict(type='ToyClips', size=size, augment=augment),
+        **kwargs,
+    )
 
 
 def run_config(work_dir, epochs=2, iters=None, **changes) -> dict:
     """Arguments of a runner that trains the toy recognizer with UDL, by iterations if ``iters`` is given."""
-    train_cfg = dict(type='UDLEpochBasedTrainLoop', max_epochs=epochs) if iters is None else \
-        dict(type='UDLIterBasedTrainLoop', max_iters=iters)
+    train_cfg = (
+        dict(type='UDLEpochBasedTrainLoop', max_epochs=epochs)
+        if iters is None
+        else dict(type='UDLIterBasedTrainLoop', max_iters=iters)
+    )
     config = dict(
-        model=recognizer_config(), work_dir=str(work_dir), train_dataloader=loader(), train_cfg=train_cfg,
-        optim_wrapper=dict(type='UDLOptimWrapper',
-                           optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=0.01)),
-        default_scope='mmaction', randomness=dict(seed=3), log_level='WARNING',
-        default_hooks=dict(logger=dict(type='LoggerHook', interval=1),
-                           checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=iters is None)),
+        model=recognizer_config(),
+        work_dir=str(work_dir),
+        train_dataloader=loader(),
+        train_cfg=train_cfg,
+        optim_wrapper=dict(
+            type='UDLOptimWrapper', optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=0.01)
+        ),
+        default_scope='mmaction',
+        randomness=dict(seed=3),
+        log_level='WARNING',
+        default_hooks=dict(
+            logger=dict(type='LoggerHook', interval=1),
+            checkpoint=dict(type='CheckpointHook', interval=1, by_epoch=iters is None),
+        ),
         # MMEngine keeps one message hub and visualizer for each name in a process.
         experiment_name=f'toy-{uuid.uuid4().hex}',
-        visualizer=dict(type='Visualizer', name=uuid.uuid4().hex,
-                        vis_backends=[dict(type='LocalVisBackend')]))
+        visualizer=dict(type='Visualizer', name=uuid.uuid4().hex, vis_backends=[dict(type='LocalVisBackend')]),
+    )
     for key, value in changes.items():
         if isinstance(value, dict) and isinstance(config.get(key), dict):
             config[key] = {**config[key], **value}

@@ -1,4 +1,5 @@
 """Small float64 problems ``(train_loss, heldout_loss, u, d)`` that the tests of the engine share."""
+
 from __future__ import annotations
 
 import torch
@@ -63,6 +64,7 @@ def module_problem(net: nn.Module, batch: int = 3, channels: int = 3, noise_seed
             torch.manual_seed(seed)
             out = functional_call(net, {**upstream, **downstream, **buffers}, (x,))
             return F.cross_entropy(out, y)
+
         return loss
 
     def draw():

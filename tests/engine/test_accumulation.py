@@ -1,4 +1,5 @@
 """Gradient accumulation and clipping: each acts on u and d in its own way (METHOD 2)."""
+
 import copy
 
 import pytest
@@ -28,8 +29,9 @@ def test_accumulated_actual_step_equals_the_joined_batch():
     """Group norm and no noise: three micro-batches at one u' give the downstream step of their union."""
     setting = dict(norm='group', dropout=0.0, neck=dict(num_neurons=1, balance_weight=0.0))
     parts = [make_batch(size=2, seed=i) for i in range(3)]
-    joined = dict(inputs=sum((p['inputs'] for p in parts), []),
-                  data_samples=sum((p['data_samples'] for p in parts), []))
+    joined = dict(
+        inputs=sum((p['inputs'] for p in parts), []), data_samples=sum((p['data_samples'] for p in parts), [])
+    )
     models = []
     for batches, counts in ((parts, 3), ([joined], 1)):
         model = build_recognizer(**setting)
@@ -39,8 +41,7 @@ def test_accumulated_actual_step_equals_the_joined_batch():
         for batch in batches:
             wrapper.train_step(model, copy.deepcopy(batch), make_batch(size=2, seed=9))
         models.append(state_of(model))
-    difference = max(float((v - models[1][k]).abs().max())
-                     for k, v in models[0].items() if k.startswith('parameter'))
+    difference = max(float((v - models[1][k]).abs().max()) for k, v in models[0].items() if k.startswith('parameter'))
     print(f'accumulated - joined: {difference:.1e}')
     assert difference < 1e-15
     assert changed(state_of(build_recognizer(**setting)), models[0])
@@ -53,8 +54,10 @@ def test_clipping_is_separate_for_u_and_d():
         before = {n: p.detach().clone() for n, p in model.named_parameters()}
         logged = wrapper.train_step(model, make_batch(seed=1), make_batch(seed=2))
         steps = {n: p.detach() - before[n] for n, p in model.named_parameters()}
-        u, d = (torch.stack([s.norm() for n, s in steps.items() if is_upstream(n) == kind]).norm().item()
-                for kind in (True, False))
+        u, d = (
+            torch.stack([s.norm() for n, s in steps.items() if is_upstream(n) == kind]).norm().item()
+            for kind in (True, False)
+        )
         return u / UPSTREAM_LR, d / LR, logged['upstream_grad_norm'], logged['grad_norm']
 
     torch.manual_seed(1)

@@ -1,4 +1,5 @@
 """Files that appear whole, and the newest good checkpoint among what a kill left."""
+
 import errno
 import os
 import shutil
@@ -40,6 +41,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize('step', ['fsync', 'replace'])
 def test_what_was_there_stays_until_the_new_is_complete(tmp_path, monkeypatch, step):
     """Killed at either step, the old file is under its name, whole."""
+
     class Killed(BaseException):
         pass
 
@@ -163,8 +165,10 @@ def test_age_is_the_moment_of_saving_not_the_name_nor_the_time_of_the_file(tmp_p
     assert find_resumable([tmp_path]).path == str(newest)
     newest.unlink()
     # MMEngine's own checkpoints say it to the second.
-    torch.save(dict(meta=dict(epoch=1, iter=1, time='20260101_120000'), state_dict={}, message_hub={}),
-               tmp_path / 'epoch_1.pth')
+    torch.save(
+        dict(meta=dict(epoch=1, iter=1, time='20260101_120000'), state_dict={}, message_hub={}),
+        tmp_path / 'epoch_1.pth',
+    )
     assert find_resumable([tmp_path]).path == str(tmp_path / 'epoch_1.pth')
 
 

@@ -1,4 +1,5 @@
 """Training killed at any moment goes on from its newest good checkpoint, as if nothing had happened."""
+
 import os
 import shutil
 
@@ -33,8 +34,14 @@ class RisingScore(BaseMetric):
 
 def durable(work_dir, epochs=EPOCHS, by_epoch=True, plain=False, **changes):
     """A runner with our hook: three iterations an epoch, validation and a best checkpoint after each epoch."""
-    hook = dict(type='DurableCheckpointHook', interval=1 if by_epoch else 3, by_epoch=by_epoch, max_keep_ckpts=2,
-                save_best='test/score', rule='greater')
+    hook = dict(
+        type='DurableCheckpointHook',
+        interval=1 if by_epoch else 3,
+        by_epoch=by_epoch,
+        max_keep_ckpts=2,
+        save_best='test/score',
+        rule='greater',
+    )
     hook.update(changes.pop('checkpoint', {}))
     if not by_epoch:
         changes = dict(dict(iters=3 * epochs, train_cfg=dict(val_interval=3)), **changes)
@@ -45,8 +52,9 @@ def durable(work_dir, epochs=EPOCHS, by_epoch=True, plain=False, **changes):
     changes.setdefault('val_dataloader', loader(size=4))
     hooks = dict(checkpoint=hook, stop=dict(type='StopHook'), finite=dict(type='FiniteHook'))
     hooks.update(changes.pop('default_hooks', {}))
-    runner = build_runner(work_dir, epochs=epochs, val_cfg=dict(), val_evaluator=dict(type='RisingScore'),
-                          default_hooks=hooks, **changes)
+    runner = build_runner(
+        work_dir, epochs=epochs, val_cfg=dict(), val_evaluator=dict(type='RisingScore'), default_hooks=hooks, **changes
+    )
     RisingScore.runner = runner
     return runner
 
@@ -83,13 +91,17 @@ def three_epochs(tmp_path_factory):
 NEWEST = {True: 'epoch_3.pth', False: 'iter_9.pth'}
 STATES = {
     'empty note': lambda folder, newest: (folder / 'last_checkpoint').write_text(''),
-    'note of a file that is not there':
-        lambda folder, newest: (folder / 'last_checkpoint').write_text(str(folder / 'epoch_7.pth')),
+    'note of a file that is not there': lambda folder, newest: (folder / 'last_checkpoint').write_text(
+        str(folder / 'epoch_7.pth')
+    ),
     'no note': lambda folder, newest: (folder / 'last_checkpoint').unlink(),
     'newest cut short': lambda folder, newest: newest.write_bytes(newest.read_bytes()[:20000]),
     'newest empty': lambda folder, newest: newest.write_bytes(b''),
-    'newest damaged': lambda folder, newest: newest.write_bytes(newest.read_bytes().replace(
-        next(iter(read_checkpoint(newest)['state_dict'].values())).numpy().tobytes(), bytes(648))),
+    'newest damaged': lambda folder, newest: newest.write_bytes(
+        newest.read_bytes().replace(
+            next(iter(read_checkpoint(newest)['state_dict'].values())).numpy().tobytes(), bytes(648)
+        )
+    ),
     'another half written': lambda folder, newest: (folder / f'{newest.name}.partial').write_bytes(b'PK'),
 }
 
@@ -109,8 +121,9 @@ def test_what_a_kill_leaves_behind_is_gone_on_from(three_epochs, unbroken, tmp_p
     assert (f'Passed over {newest}: ' in log) == broken
     assert same(weights(runner), unbroken[by_epoch])
     assert not list(tmp_path.glob('*.partial'))
-    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / NEWEST[by_epoch].replace('3', '4').replace(
-        '9', '12'))
+    assert (tmp_path / 'last_checkpoint').read_text() == str(
+        tmp_path / NEWEST[by_epoch].replace('3', '4').replace('9', '12')
+    )
 
 
 @pytest.mark.slow
@@ -124,11 +137,15 @@ def test_killed_at_each_step_of_saving(unbroken, tmp_path, monkeypatch, by_epoch
             moments.append(tmp_path / f'moment {len(moments)}')
             shutil.copytree(tmp_path / 'run', moments[-1], ignore=shutil.ignore_patterns('2*'))  # not the logs
             return real(*args)
+
         return step
 
     with monkeypatch.context() as patch:
-        for owner, name in ((checkpoint_files.os, 'fsync'), (checkpoint_files.os, 'replace'),
-                            (atomic_backend.LocalBackend, 'remove')):
+        for owner, name in (
+            (checkpoint_files.os, 'fsync'),
+            (checkpoint_files.os, 'replace'),
+            (atomic_backend.LocalBackend, 'remove'),
+        ):
             patch.setattr(owner, name, watched(getattr(owner, name)))
         durable(tmp_path / 'run', by_epoch=by_epoch).train()
 
@@ -193,8 +210,11 @@ def test_a_copied_work_dir_leaves_the_original_alone(three_epochs, tmp_path):
     shutil.copytree(three_epochs[True], tmp_path, dirs_exist_ok=True)
     durable(tmp_path, resume=True).train()
     assert {path.name for path in three_epochs[True].glob('*.pth')} == before
-    assert {path.name for path in tmp_path.glob('*.pth')} == {'epoch_3.pth', 'epoch_4.pth',
-                                                              'best_test_score_epoch_4.pth'}
+    assert {path.name for path in tmp_path.glob('*.pth')} == {
+        'epoch_3.pth',
+        'epoch_4.pth',
+        'best_test_score_epoch_4.pth',
+    }
 
 
 # -- refused ----------------------------------------------------------------------------------------------------------
@@ -221,9 +241,14 @@ def test_nothing_to_resume_begins_with_the_weights_asked_for(three_epochs, tmp_p
     assert same(seen, read_checkpoint(weights_file)['state_dict'])
 
 
-@pytest.mark.parametrize(('plain', 'message'), [
-    (True, r'was saved by a run with UDL \(UDLOptimWrapper\) .*, but this run is one without UDL'),
-    (False, r'was saved by a run without UDL .*, but this run is one with UDL')], ids=['udl by plain', 'plain by udl'])
+@pytest.mark.parametrize(
+    ('plain', 'message'),
+    [
+        (True, r'was saved by a run with UDL \(UDLOptimWrapper\) .*, but this run is one without UDL'),
+        (False, r'was saved by a run without UDL .*, but this run is one with UDL'),
+    ],
+    ids=['udl by plain', 'plain by udl'],
+)
 def test_resuming_by_another_optimizer_is_refused(three_epochs, tmp_path, plain, message):
     folder = three_epochs[True]
     if not plain:
@@ -235,6 +260,7 @@ def test_resuming_by_another_optimizer_is_refused(three_epochs, tmp_path, plain,
 
 def test_resuming_another_model_is_refused(three_epochs):
     from .toy_recognizer import recognizer_config
+
     with pytest.raises(CheckpointError, match='does not fit the model: .*missing are neck.layers.2.*version that'):
         durable(three_epochs[True], resume=True, model=recognizer_config(neck=dict(num_layers=3))).train()
 

@@ -1,4 +1,5 @@
 """One optimizer with upstream and downstream groups, around MMAction2's constructors."""
+
 import pytest
 import torch
 from mmaction.registry import MODELS
@@ -13,10 +14,17 @@ from .toy_recognizer import build_recognizer, recognizer_config
 
 
 def groups_of(model, constructor='DefaultOptimWrapperConstructor', paramwise_cfg=None, udl=None, **optimizer):
-    wrapper = build_optim_wrapper(model, dict(
-        type='UDLOptimWrapper', constructor='UDLOptimWrapperConstructor', base_constructor=constructor,
-        paramwise_cfg=paramwise_cfg, udl=udl,
-        optimizer={**dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.01), **optimizer}))
+    wrapper = build_optim_wrapper(
+        model,
+        dict(
+            type='UDLOptimWrapper',
+            constructor='UDLOptimWrapperConstructor',
+            base_constructor=constructor,
+            paramwise_cfg=paramwise_cfg,
+            udl=udl,
+            optimizer={**dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.01), **optimizer},
+        ),
+    )
     names = {id(p): n for n, p in model.named_parameters()}
     groups = wrapper.optimizer.param_groups
     return {names[id(p)]: group for group in groups for p in group['params']}, wrapper
@@ -100,8 +108,7 @@ def test_tsm_constructor():
 
 def test_swin_constructor():
     model = build_recognizer()
-    of, _ = groups_of(model, 'SwinOptimWrapperConstructor',
-                      dict(norm=dict(decay_mult=0.0), backbone=dict(lr_mult=0.1)))
+    of, _ = groups_of(model, 'SwinOptimWrapperConstructor', dict(norm=dict(decay_mult=0.0), backbone=dict(lr_mult=0.1)))
     check_split(model, of)
     assert of['backbone.conv.weight']['lr'] == pytest.approx(0.01)
     assert of['neck.layers.0.neurons.1.score']['lr'] == pytest.approx(0.1)
@@ -112,13 +119,18 @@ def test_layer_decay_constructor():
     """It refuses batch norm, which the neck has."""
     config = recognizer_config()
     config['backbone'] = dict(
-        type='MViT', arch=dict(embed_dims=6, num_layers=2, num_heads=1, downscale_indices=[]), spatial_size=32,
-        temporal_size=4, out_scales=[1])
+        type='MViT',
+        arch=dict(embed_dims=6, num_layers=2, num_heads=1, downscale_indices=[]),
+        spatial_size=32,
+        temporal_size=4,
+        out_scales=[1],
+    )
     model = MODELS.build(config)
-    of, _ = groups_of(model, 'LearningRateDecayOptimizerConstructor',
-                      dict(num_layers=2, decay_rate=0.5, decay_type='layer_wise'))
+    of, _ = groups_of(
+        model, 'LearningRateDecayOptimizerConstructor', dict(num_layers=2, decay_rate=0.5, decay_type='layer_wise')
+    )
     check_split(model, of)
-    assert of['backbone.patch_embed.projection.weight']['lr'] == pytest.approx(0.1 * 0.5 ** 3)
+    assert of['backbone.patch_embed.projection.weight']['lr'] == pytest.approx(0.1 * 0.5**3)
     assert of['neck.layers.0.neurons.0.spatial']['lr'] == pytest.approx(0.1)
     names = of['backbone.blocks.0.attn.qkv.weight']['param_names']
     assert len(names) == len(of['backbone.blocks.0.attn.qkv.weight']['params'])
@@ -127,9 +139,15 @@ def test_layer_decay_constructor():
 def test_frozen_parameters_are_left_out():
     model = build_recognizer()
     model.backbone.requires_grad_(False)
-    wrapper = build_optim_wrapper(model, dict(
-        type='UDLOptimWrapper', constructor='UDLOptimWrapperConstructor', udl=dict(scope='full'),
-        optimizer=dict(type='SGD', lr=0.1)))
+    wrapper = build_optim_wrapper(
+        model,
+        dict(
+            type='UDLOptimWrapper',
+            constructor='UDLOptimWrapperConstructor',
+            udl=dict(scope='full'),
+            optimizer=dict(type='SGD', lr=0.1),
+        ),
+    )
     wrapper.bind(model)
     assert not [n for n in wrapper._inner_downstream if n.startswith('backbone')]
 
@@ -149,19 +167,24 @@ def test_optimizer_of_another_model_is_an_error():
 
 def test_unsplit_optimizer_is_an_error():
     from mmdsts.engine import UDLOptimWrapper
+
     optimizer = torch.optim.SGD(build_recognizer().parameters(), lr=0.1)
     with pytest.raises(ValueError, match="constructor='UDLOptimWrapperConstructor'"):
         UDLOptimWrapper(optimizer)
 
 
-@pytest.mark.parametrize(('udl', 'message'), [
-    (dict(scoope='neck'), r"unknown keys \['scoope'\]"),
-    (dict(scope='head'), "udl.scope is 'head'"),
-    (dict(method='darts'), "udl.method is 'darts'"),
-    (dict(non_finite='ignore'), "udl.non_finite is 'ignore'"),
-    (dict(inner_lr=-1), 'udl.inner_lr is -1'),
-    (dict(fd_epsilon=0), 'udl.fd_epsilon is 0'),
-    (dict(backbone=None), "set scope='full'")])
+@pytest.mark.parametrize(
+    ('udl', 'message'),
+    [
+        (dict(scoope='neck'), r"unknown keys \['scoope'\]"),
+        (dict(scope='head'), "udl.scope is 'head'"),
+        (dict(method='darts'), "udl.method is 'darts'"),
+        (dict(non_finite='ignore'), "udl.non_finite is 'ignore'"),
+        (dict(inner_lr=-1), 'udl.inner_lr is -1'),
+        (dict(fd_epsilon=0), 'udl.fd_epsilon is 0'),
+        (dict(backbone=None), "set scope='full'"),
+    ],
+)
 def test_options_are_checked(udl, message):
     with pytest.raises(ValueError, match=message):
         groups_of(build_recognizer(), udl=udl)

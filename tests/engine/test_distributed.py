@@ -1,4 +1,5 @@
 """Two gloo processes against one process with the joined batch, and resuming with two processes."""
+
 import socket
 
 import pytest
@@ -26,8 +27,11 @@ def spawn(tmp_path, runs):
 
 def settings(**udl):
     """Nothing that mixes the samples of a batch: group norm, plain pulse, no balance loss."""
-    return dict(epochs=2, model=dict(norm='group', dropout=0.0, neck=dict(pulse='mean', balance_weight=0.0)),
-                optim_wrapper=dict(udl=dict(inner_lr=0.3, upstream_lr=0.5, **udl)))
+    return dict(
+        epochs=2,
+        model=dict(norm='group', dropout=0.0, neck=dict(pulse='mean', balance_weight=0.0)),
+        optim_wrapper=dict(udl=dict(inner_lr=0.3, upstream_lr=0.5, **udl)),
+    )
 
 
 def difference(a, b):
@@ -38,24 +42,33 @@ def difference(a, b):
 @pytest.mark.slow
 def test_two_processes_equal_the_joined_batch(tmp_path, monkeypatch):
     import mmdsts.models.layer as layer
+
     monkeypatch.setattr(layer, 'straight_through_gumbel', layer.straight_through_gumbel)  # put back afterwards
     monkeypatch.setattr(layer, 'sample_gates', layer.sample_gates)
-    cases = {'neck exact': settings(), 'full exact': settings(scope='full'),
-             'neck finite difference': settings(method='finite_difference'),
-             'neck exact direct': settings(direct_term=True),
-             # MMEngine's default: idle neurons stay in the graph, so DDP does not wait for them in vain.
-             'neck exact, no search for unused': dict(settings(), find_unused_parameters=False)}
+    cases = {
+        'neck exact': settings(),
+        'full exact': settings(scope='full'),
+        'neck finite difference': settings(method='finite_difference'),
+        'neck exact direct': settings(direct_term=True),
+        # MMEngine's default: idle neurons stay in the graph, so DDP does not wait for them in vain.
+        'neck exact, no search for unused': dict(settings(), find_unused_parameters=False),
+    }
     both = spawn(tmp_path, [(f'two {name}', case, {}) for name, case in cases.items()])
     for i, (name, case) in enumerate(cases.items()):
         two, other = both[0][i], both[1][i]
         one = distributed_worker.train(tmp_path / f'one {name}', 1, case)
         assert len(one['gradients']) == len(two['gradients']) == 6
         assert max(float(g.abs().max()) for g in one['gradients'][0].values()) > 1e-4
-        errors = (difference(one['gradients'][0], two['gradients'][0]),
-                  max(difference(a, b) for a, b in zip(one['gradients'], two['gradients'])),
-                  difference(one['state'], two['state']), difference(two['state'], other['state']))
-        print(f'{name}: two processes - one: first u gradient {errors[0]:.1e}, any {errors[1]:.1e}, '
-              f'weights after 6 steps {errors[2]:.1e}; between processes {errors[3]:.1e}')
+        errors = (
+            difference(one['gradients'][0], two['gradients'][0]),
+            max(difference(a, b) for a, b in zip(one['gradients'], two['gradients'])),
+            difference(one['state'], two['state']),
+            difference(two['state'], other['state']),
+        )
+        print(
+            f'{name}: two processes - one: first u gradient {errors[0]:.1e}, any {errors[1]:.1e}, '
+            f'weights after 6 steps {errors[2]:.1e}; between processes {errors[3]:.1e}'
+        )
         limit = 1e-9 if 'finite' in name else 1e-13
         assert max(errors[:3]) < limit
         assert errors[3] == 0
@@ -66,8 +79,14 @@ def test_two_processes_resume_bit_identically(tmp_path):
     """Each process gets back its own generators: augmentation and noise differ between them."""
     common = dict(settings(), epochs=3, randomness=dict(seed=3, diff_rank_seed=True))
     noisy = dict(noise=True, float64=False)
-    both = spawn(tmp_path, [('whole', common, noisy), ('parts', dict(common, stop_after=3), noisy),
-                            ('parts', dict(common, resume=True), noisy)])
+    both = spawn(
+        tmp_path,
+        [
+            ('whole', common, noisy),
+            ('parts', dict(common, stop_after=3), noisy),
+            ('parts', dict(common, resume=True), noisy),
+        ],
+    )
     for whole, part, resumed in both:
         assert len(part['gradients']) == 3
         assert len(resumed['gradients']) == 6
@@ -77,6 +96,7 @@ def test_two_processes_resume_bit_identically(tmp_path):
 
 def test_sync_batchnorm_needs_finite_differences(monkeypatch):
     import mmdsts.engine.optim_wrapper as optim_wrapper
+
     monkeypatch.setattr(optim_wrapper, 'get_world_size', lambda: 2)
     model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(build_recognizer())
     with pytest.raises(ValueError, match="'neck.layers.0.spatial_norm' is a SyncBatchNorm.*udl.method='finite_diff"):

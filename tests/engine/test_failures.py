@@ -1,4 +1,5 @@
 """What ended a run, in one line."""
+
 import errno
 
 import pytest
@@ -7,23 +8,39 @@ from mmdsts.engine import failures
 from mmdsts.engine.failures import explain
 
 
-@pytest.mark.parametrize(('error', 'line'), [
-    (FloatingPointError('loss = nan'), 'loss = nan'),
-    (OSError(errno.ENOSPC, 'No space left on device', 'w/scalars.json'),
-     'w/scalars.json: No space left on device. Make room'),
-    (OSError(errno.EROFS, 'Read-only file system'), 'a file of the run cannot be written: Read-only file system.'),
-    (RuntimeError('DataLoader worker (pid 712) is killed by signal: Killed. '),
-     'a data worker (process 712) was killed by signal: Killed; a lack of memory'),
-    (RuntimeError('DataLoader worker (pid(s) 7, 9) exited unexpectedly'),
-     'a data worker (process 7, 9) exited unexpectedly;'),
-])
+@pytest.mark.parametrize(
+    ('error', 'line'),
+    [
+        (FloatingPointError('loss = nan'), 'loss = nan'),
+        (
+            OSError(errno.ENOSPC, 'No space left on device', 'w/scalars.json'),
+            'w/scalars.json: No space left on device. Make room',
+        ),
+        (OSError(errno.EROFS, 'Read-only file system'), 'a file of the run cannot be written: Read-only file system.'),
+        (
+            RuntimeError('DataLoader worker (pid 712) is killed by signal: Killed. '),
+            'a data worker (process 712) was killed by signal: Killed; a lack of memory',
+        ),
+        (
+            RuntimeError('DataLoader worker (pid(s) 7, 9) exited unexpectedly'),
+            'a data worker (process 7, 9) exited unexpectedly;',
+        ),
+    ],
+)
 def test_one_line_for_what_is_no_fault_of_the_program(error, line):
     assert explain(error).startswith(line)
     assert '\n' not in explain(error)
 
 
-@pytest.mark.parametrize('error', [RuntimeError('mat1 and mat2'), FileNotFoundError(errno.ENOENT, 'x'), KeyError('a'),
-                                   RuntimeError('Connection closed by peer')])
+@pytest.mark.parametrize(
+    'error',
+    [
+        RuntimeError('mat1 and mat2'),
+        FileNotFoundError(errno.ENOENT, 'x'),
+        KeyError('a'),
+        RuntimeError('Connection closed by peer'),
+    ],
+)
 def test_everything_else_keeps_its_traceback(error):
     assert explain(error) is None
 

@@ -1,4 +1,5 @@
 """A batch that is not finite ends a training by a line that names it, and spoils nothing."""
+
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler, pseudo_collate
@@ -15,15 +16,22 @@ def with_nan(size=12, index=5):
     return DataLoader(data, batch_size=4, sampler=DefaultSampler(data, shuffle=False), collate_fn=pseudo_collate)
 
 
-@pytest.mark.parametrize(('plain', 'place'), [(False, 'iteration 1: batch 0 of epoch 1, its held-out batch'),
-                                              (True, 'iteration 2: batch 1 of epoch 1')], ids=['udl', 'plain'])
+@pytest.mark.parametrize(
+    ('plain', 'place'),
+    [(False, 'iteration 1: batch 0 of epoch 1, its held-out batch'), (True, 'iteration 2: batch 1 of epoch 1')],
+    ids=['udl', 'plain'],
+)
 def test_input_is_looked_at_before_it_is_trained_on(tmp_path, plain, place):
     runner = durable(tmp_path, plain=plain, train_dataloader=with_nan())
     states = []
-    runner.hooks[0].before_train_epoch = runner.hooks[0].after_train_iter = \
+    runner.hooks[0].before_train_epoch = runner.hooks[0].after_train_iter = (
         lambda runner, *args, **kwargs: states.append(weights(runner))
-    with pytest.raises(FloatingPointError, match=rf'{place}, sample 1 \(5\): its input has 2 values that are not finite'
-                                                 r'\. Nothing was trained on it\. .*--resume'):
+    )
+    with pytest.raises(
+        FloatingPointError,
+        match=rf'{place}, sample 1 \(5\): its input has 2 values that are not finite'
+        r'\. Nothing was trained on it\. .*--resume',
+    ):
         runner.train()
     assert same(weights(runner), states[-1])
 
@@ -37,8 +45,7 @@ def test_a_loss_that_is_not_finite_is_the_end_where_the_weights_are(tmp_path, br
     def spoiled(*args, **kwargs):
         losses = compute(*args, **kwargs)
         if runner.iter == 1:  # an infinite loss has no gradient here, one that is no number has
-            losses['loss_cls'] = losses['loss_cls'] * float('nan') if broken else \
-                losses['loss_cls'] + float('inf')
+            losses['loss_cls'] = losses['loss_cls'] * float('nan') if broken else losses['loss_cls'] + float('inf')
         return losses
 
     head.loss_by_feat = spoiled

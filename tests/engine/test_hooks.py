@@ -1,4 +1,5 @@
 """Random states as values, and the temperature schedule."""
+
 import random
 
 import numpy as np
@@ -42,9 +43,14 @@ def test_preserve_random_state():
     assert draw() == following
 
 
-@pytest.mark.parametrize(('policy', 'values'), [
-    ('linear', [4, 3, 2, 1, 1]), ('cosine', [4, 3.25, 1.75, 1, 1]),
-    ('exponential', [4, 4 ** (2 / 3), 4 ** (1 / 3), 1, 1])])
+@pytest.mark.parametrize(
+    ('policy', 'values'),
+    [
+        ('linear', [4, 3, 2, 1, 1]),
+        ('cosine', [4, 3.25, 1.75, 1, 1]),
+        ('exponential', [4, 4 ** (2 / 3), 4 ** (1 / 3), 1, 1]),
+    ],
+)
 def test_temperature_policies(policy, values):
     hook = TemperatureHook(4, 1, policy, until=0.75)
     assert [hook.value(x) for x in (0, 0.25, 0.5, 0.75, 1)] == pytest.approx(values)
@@ -57,9 +63,14 @@ def test_temperature_in_a_run(tmp_path):
     assert all(layer.temperature == pytest.approx(0.75) for layer in runner.model.neck.layers)
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (dict(start=0, end=1), 'positive temperatures'), (dict(start=1, end=1, policy='step'), "policy is 'step'"),
-    (dict(start=1, end=1, until=0), 'until is 0')])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(start=0, end=1), 'positive temperatures'),
+        (dict(start=1, end=1, policy='step'), "policy is 'step'"),
+        (dict(start=1, end=1, until=0), 'until is 0'),
+    ],
+)
 def test_temperature_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         TemperatureHook(**arguments)

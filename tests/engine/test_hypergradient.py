@@ -1,4 +1,5 @@
 """The hypergradient against references that share no code with it (float64)."""
+
 import pytest
 import torch
 from torch import nn
@@ -50,8 +51,9 @@ def test_exact_equals_torchopt():
 
     leaves = {n: t.detach().clone().requires_grad_() for n, t in u.items()}
     torchopt.MetaSGD(holder, lr=LR).step(train_loss(leaves, current()))
-    found = torch.autograd.grad(heldout_loss({n: t.detach() for n, t in leaves.items()}, current()),
-                                list(leaves.values()), allow_unused=True)
+    found = torch.autograd.grad(
+        heldout_loss({n: t.detach() for n, t in leaves.items()}, current()), list(leaves.values()), allow_unused=True
+    )
     reference = {n: torch.zeros_like(t) if g is None else g for (n, t), g in zip(leaves.items(), found)}
     difference = max_difference(exact, reference)
     print(f'exact - torchopt: {difference:.1e}')
@@ -65,8 +67,7 @@ def test_exact_equals_numerical_differentiation():
     def outer(moved):
         leaves = {n: t.detach().clone().requires_grad_() for n, t in d.items()}
         grads = torch.autograd.grad(train_loss(moved, leaves), list(leaves.values()), allow_unused=True)
-        d_hat = {n: t.detach() if g is None else t.detach() - LR * g
-                 for (n, t), g in zip(leaves.items(), grads)}
+        d_hat = {n: t.detach() if g is None else t.detach() - LR * g for (n, t), g in zip(leaves.items(), grads)}
         return heldout_loss(u_hat, d_hat).item()
 
     numerical, h = {n: torch.zeros_like(t) for n, t in u.items()}, 1e-5
@@ -86,8 +87,10 @@ def test_exact_equals_numerical_differentiation():
 def test_finite_difference_converges_to_exact():
     task = problem()
     exact = upstream_gradient(*task, LR)
-    errors = [max_difference(upstream_gradient(*task, LR, method='finite_difference', fd_epsilon=e), exact)
-              for e in (1e-1, 1e-2, 1e-3)]
+    errors = [
+        max_difference(upstream_gradient(*task, LR, method='finite_difference', fd_epsilon=e), exact)
+        for e in (1e-1, 1e-2, 1e-3)
+    ]
     print(f'finite difference - exact: {errors} of {size(exact):.1e}')
     # Central differences: the error falls with the square of the step.
     assert errors[1] < errors[0] / 50
@@ -139,9 +142,11 @@ def test_unused_upstream_gets_zero(method):
 @pytest.mark.parametrize('method', ['exact', 'finite_difference'])
 def test_losses_that_use_nothing_in_common_give_zero(method):
     u, d = {'u': torch.tensor(2.0)}, {'d': torch.tensor(3.0)}
-    for train, heldout in [(lambda u, d: d['d'] ** 2, lambda u, d: d['d']),
-                           (lambda u, d: u['u'] * d['d'], lambda u, d: u['u'] ** 2),
-                           (lambda u, d: u['u'] + d['d'], lambda u, d: d['d'])]:
+    for train, heldout in [
+        (lambda u, d: d['d'] ** 2, lambda u, d: d['d']),
+        (lambda u, d: u['u'] * d['d'], lambda u, d: u['u'] ** 2),
+        (lambda u, d: u['u'] + d['d'], lambda u, d: d['d']),
+    ]:
         assert upstream_gradient(train, heldout, u, d, 0.1, method=method) == {'u': torch.tensor(0.0)}
 
 
@@ -156,8 +161,7 @@ def test_inner_learning_rate_by_name():
 
 @pytest.mark.parametrize('pulse', ['sum', 'centered'])
 def test_exact_equals_unrolling_through_the_neck(pulse):
-    neck = DSTSNeck(in_channels=4, num_layers=2, num_neurons=3, pulse=pulse, balance_weight=0.1,
-                    zero_init=False)
+    neck = DSTSNeck(in_channels=4, num_layers=2, num_neurons=3, pulse=pulse, balance_weight=0.1, zero_init=False)
     train_loss, heldout_loss, u, d = module_problem(NeckAndHead(neck), channels=4)
     exact = upstream_gradient(train_loss, heldout_loss, u, d, LR)
     unrolled = unrolled_gradient(train_loss, heldout_loss, u, d, LR)
@@ -212,7 +216,7 @@ def test_features_spare_second_derivatives_of_what_makes_them():
 def test_loss_scale_cancels(method):
     task = problem()
     plain = upstream_gradient(*task, LR, method=method)
-    scaled = upstream_gradient(*task, LR, method=method, loss_scale=2.0 ** 16)
+    scaled = upstream_gradient(*task, LR, method=method, loss_scale=2.0**16)
     assert max_difference(plain, scaled) < 1e-13
 
 
@@ -235,10 +239,10 @@ def test_two_processes_emulated_by_reduce():
     def loss(x):
         return lambda u, d: torch.tanh((x * u['u']) @ d['d'] + d['e']).square().mean()
 
-    joined = upstream_gradient(loss(torch.cat([p[0] for p in parts])), loss(torch.cat([p[1] for p in parts])),
-                               u, d, LR)
+    joined = upstream_gradient(loss(torch.cat([p[0] for p in parts])), loss(torch.cat([p[1] for p in parts])), u, d, LR)
     # The k-th reduction of one process meets the k-th of the other: run both in threads with a barrier.
     import threading
+
     barrier, box, results = threading.Barrier(2), [None, None], [None, None]
 
     def process(rank):
@@ -248,6 +252,7 @@ def test_two_processes_emulated_by_reduce():
             mean = {n: (box[0][n] + box[1][n]) / 2 for n in tensors}
             barrier.wait()
             return mean
+
         results[rank] = upstream_gradient(loss(parts[rank][0]), loss(parts[rank][1]), u, d, LR, reduce=reduce)
 
     threads = [threading.Thread(target=process, args=(r,)) for r in range(2)]
@@ -257,14 +262,17 @@ def test_two_processes_emulated_by_reduce():
         assert max_difference(result, joined) < 1e-15
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (dict(method='darts'), "method is 'darts'"),
-    (dict(inner_lr={'stem.weight': 0.1}), 'inner_lr has no entry for'),
-    (dict(upstream={}), 'upstream is empty'),
-    (dict(downstream={}), 'downstream is empty'),
-    (dict(train_loss=lambda u, d: torch.zeros(2)), r'train_loss returned \(2,\)'),
-    (dict(heldout_loss=lambda u, d: 1.0), 'heldout_loss returned float'),
-])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(method='darts'), "method is 'darts'"),
+        (dict(inner_lr={'stem.weight': 0.1}), 'inner_lr has no entry for'),
+        (dict(upstream={}), 'upstream is empty'),
+        (dict(downstream={}), 'downstream is empty'),
+        (dict(train_loss=lambda u, d: torch.zeros(2)), r'train_loss returned \(2,\)'),
+        (dict(heldout_loss=lambda u, d: 1.0), 'heldout_loss returned float'),
+    ],
+)
 def test_errors_name_the_argument(arguments, message):
     train, heldout, u, d = problem()
     given = dict(train_loss=train, heldout_loss=heldout, upstream=u, downstream=d, inner_lr=LR)
@@ -295,4 +303,5 @@ class TestPlantedErrors:
         def wrong(task, truth):
             train_loss, _, u, d = task
             return upstream_gradient(train_loss, train_loss, u, d, LR)
+
         assert self.difference(wrong) > 0.1

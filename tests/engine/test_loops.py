@@ -1,4 +1,5 @@
 """Pairs of batches, and whole runs by epochs and iterations."""
+
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ def record_batches(runner):
     def train_step(model, data, heldout):
         seen.append((indices(data), indices(heldout)))
         return {}
+
     runner.optim_wrapper.train_step = train_step
     return seen
 
@@ -77,15 +79,16 @@ def test_compile_is_refused(tmp_path, by):
 @pytest.mark.parametrize('by', ['epochs', 'iters'])
 def test_heldout_loader_has_its_own_order_and_epochs(tmp_path, by):
     length = dict(max_epochs=3) if by == 'epochs' else dict(max_iters=9)
-    runner = build_runner(tmp_path, **({} if by == 'epochs' else {'iters': 9}),
-                          train_cfg=dict(length, heldout_dataloader=loader(size=12)))
+    runner = build_runner(
+        tmp_path, **({} if by == 'epochs' else {'iters': 9}), train_cfg=dict(length, heldout_dataloader=loader(size=12))
+    )
     runner.train_loop
     seen = record_batches(runner)
     runner.train()
     train, heldout = zip(*seen)
     assert train != heldout
     for i in (0, 3, 6):
-        assert set().union(*heldout[i:i + 3]) == set(range(12))
+        assert set().union(*heldout[i : i + 3]) == set(range(12))
     assert len({heldout[:3], heldout[3:6], heldout[6:]}) == 3
 
 
@@ -108,8 +111,19 @@ def test_two_lines_of_a_config_are_enough(tmp_path, by):
     assert 'parameter backbone.conv.weight' in moved
     log = read_log(tmp_path)
     assert len(log) == 6
-    for key in ('loss', 'heldout_loss', 'grad_norm', 'upstream_grad_norm', 'simulated_time', 'meta_time',
-                'actual_time', 'lr', 'upstream_lr', 'skipped', 'share/l0_n0'):
+    for key in (
+        'loss',
+        'heldout_loss',
+        'grad_norm',
+        'upstream_grad_norm',
+        'simulated_time',
+        'meta_time',
+        'actual_time',
+        'lr',
+        'upstream_lr',
+        'skipped',
+        'share/l0_n0',
+    ):
         assert all(isinstance(line[key], (int, float)) for line in log), key
 
 
@@ -123,8 +137,11 @@ def test_plain_loop_with_the_wrapper_is_an_error(tmp_path):
     runner = build_runner(tmp_path, train_cfg=dict(type='EpochBasedTrainLoop'))
     with pytest.raises(ValueError, match='UDLEpochBasedTrainLoop'):
         runner.train()
-    runner = build_runner(tmp_path, train_cfg=dict(type='EpochBasedTrainLoop'),
-                          optim_wrapper=dict(constructor='UDLOptimWrapperConstructor'))
+    runner = build_runner(
+        tmp_path,
+        train_cfg=dict(type='EpochBasedTrainLoop'),
+        optim_wrapper=dict(constructor='UDLOptimWrapperConstructor'),
+    )
     with pytest.raises(RuntimeError, match='UDLEpochBasedTrainLoop'):
         runner.train()
 

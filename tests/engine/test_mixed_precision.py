@@ -1,4 +1,5 @@
 """UDL in bfloat16 and float16: what is scaled, and how far gradients stay those of single precision."""
+
 import numpy as np
 import pytest
 import torch
@@ -47,9 +48,10 @@ def test_bfloat16_trains(tmp_path):
     assert all(np.isfinite(line['loss']) for line in read_log(tmp_path))
 
 
-@pytest.mark.parametrize(('amp', 'message'), [
-    (dict(dtype='float8'), "expected dict\\(dtype='bfloat16'"),
-    (dict(type='x'), "expected dict\\(dtype='bfloat16'")])
+@pytest.mark.parametrize(
+    ('amp', 'message'),
+    [(dict(dtype='float8'), "expected dict\\(dtype='bfloat16'"), (dict(type='x'), "expected dict\\(dtype='bfloat16'")],
+)
 def test_amp_argument_is_checked(amp, message):
     with pytest.raises(ValueError, match=message):
         build_wrapper(build_recognizer(), amp=amp)
@@ -107,12 +109,12 @@ class FakeScaler:
 def test_loss_scaling_cancels_in_all_three_steps(method):
     """The path of float16, in float64: an inner gradient that is unscaled twice or never would show."""
     states, norms = [], []
-    for scaler in (None, FakeScaler(2.0 ** 10)):
+    for scaler in (None, FakeScaler(2.0**10)):
         model = build_recognizer()
         wrapper = build_wrapper(model, udl=dict(method=method))
         if scaler is not None:
             wrapper.loss_scaler = scaler
-            wrapper.inner_scale.enabled, wrapper.inner_scale.value = True, 2.0 ** 12
+            wrapper.inner_scale.enabled, wrapper.inner_scale.value = True, 2.0**12
         torch.manual_seed(1)
         logged = wrapper.train_step(model, make_batch(seed=1), make_batch(seed=2))
         states.append(state_of(model))
@@ -127,7 +129,7 @@ def test_inner_scale_backs_off_and_grows():
     wrapper = build_wrapper(build_recognizer())
     scale = type(wrapper.inner_scale)(True, growth_interval=3)
     assert not scale.accepts(False)
-    assert scale.value == 2.0 ** 15
+    assert scale.value == 2.0**15
     assert all(scale.accepts(True) for _ in range(3))
-    assert scale.value == 2.0 ** 16
+    assert scale.value == 2.0**16
     assert [scale.accepts(False) for _ in range(17)] == [False] * 16 + [True]

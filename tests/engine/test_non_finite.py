@@ -1,4 +1,5 @@
 """A loss or gradient that is not finite: an error that names it, or a step that is left out."""
+
 import pytest
 import torch
 

@@ -18,9 +18,16 @@ LR, INNER_LR, UPSTREAM_LR = 0.05, 0.3, 2.0
 def build_wrapper(model, optimizer=None, **kwargs):
     udl = dict(inner_lr=INNER_LR, upstream_lr=UPSTREAM_LR)
     udl.update(kwargs.pop('udl', {}))
-    return build_optim_wrapper(model, dict(
-        type='UDLOptimWrapper', constructor='UDLOptimWrapperConstructor', udl=udl,
-        optimizer=optimizer or dict(type='SGD', lr=LR), **kwargs))
+    return build_optim_wrapper(
+        model,
+        dict(
+            type='UDLOptimWrapper',
+            constructor='UDLOptimWrapperConstructor',
+            udl=udl,
+            optimizer=optimizer or dict(type='SGD', lr=LR),
+            **kwargs,
+        ),
+    )
 
 
 def reference_error(model, wrapper, **options):
@@ -33,8 +40,7 @@ def reference_error(model, wrapper, **options):
     moved = max(float((UPSTREAM_LR * g).abs().max()) for g in reference.upstream_gradient.values())
     assert moved > 1e-4, 'the reference moves nothing: a test against it would prove nothing'
     logged = wrapper.train_step(model, batch, heldout)
-    errors = [(p - reference.parameters[n]).abs().max() for n, p in model.named_parameters()
-              if p.requires_grad]
+    errors = [(p - reference.parameters[n]).abs().max() for n, p in model.named_parameters() if p.requires_grad]
     errors += [(b - reference.buffers[n]).abs().max().double() for n, b in model.named_buffers()]
     errors.append(torch.tensor(abs(logged['heldout_loss'] - reference.heldout_loss)))
     errors.append((logged['loss'] - reference.loss).abs())
@@ -61,7 +67,7 @@ def test_backbone_without_forward_mode_is_differentiated_twice():
         @staticmethod
         def forward(ctx, x):
             ctx.save_for_backward(x)
-            return x ** 3
+            return x**3
 
         @staticmethod
         def backward(ctx, grad):
@@ -102,8 +108,11 @@ def test_full_scope_without_a_shared_backbone():
     assert reference_error(model, wrapper, scope='full') < 1e-13
 
 
-@pytest.mark.parametrize('udl', [
-    dict(), dict(backbone=None), dict(method='finite_difference', fd_epsilon=1e-4)], ids=['exact', 'not shared', 'fd'])
+@pytest.mark.parametrize(
+    'udl',
+    [dict(), dict(backbone=None), dict(method='finite_difference', fd_epsilon=1e-4)],
+    ids=['exact', 'not shared', 'fd'],
+)
 def test_parameters_frozen_in_train_stay_out_of_the_simulated_step(udl):
     """MMAction2's ``frozen_stages`` and ``partial_bn`` act in ``train()``, when the wrapper has seen the model."""
     model = build_recognizer(neck=dict(num_layers=1, hidden_channels=None))
@@ -150,7 +159,6 @@ def test_backbone_runs_once_a_batch(scope, forwards):
 @pytest.mark.parametrize('method', ['exact', 'finite_difference'])
 @pytest.mark.parametrize('scope', ['neck', 'full'])
 class TestNothingElseMoves:
-
     def test_before_the_actual_step_only_u_moves(self, scope, method, monkeypatch):
         model = build_recognizer()
         wrapper = build_wrapper(model, udl=dict(scope=scope, method=method))
@@ -179,9 +187,11 @@ class TestNothingElseMoves:
         assert all(p.grad is None for p in model.parameters())
 
 
-@pytest.mark.parametrize('optimizer', [
-    dict(type='SGD', lr=LR, momentum=0.9, weight_decay=0.1),
-    dict(type='AdamW', lr=LR, weight_decay=0.1)], ids=['SGD', 'AdamW'])
+@pytest.mark.parametrize(
+    'optimizer',
+    [dict(type='SGD', lr=LR, momentum=0.9, weight_decay=0.1), dict(type='AdamW', lr=LR, weight_decay=0.1)],
+    ids=['SGD', 'AdamW'],
+)
 def test_operators_of_neurons_at_rest_do_not_move(optimizer):
     """METHOD 1.5, whatever the optimizer remembers."""
     model = build_recognizer(neck=dict(num_neurons=8, num_layers=1))
@@ -231,8 +241,12 @@ class TestPlantedErrors:
 
     def error(self, **udl):
         model = build_recognizer()
-        return reference_error(model, build_wrapper(model, udl=udl), scope=udl.get('scope', 'neck'),
-                               direct_term=udl.get('direct_term', True))
+        return reference_error(
+            model,
+            build_wrapper(model, udl=udl),
+            scope=udl.get('scope', 'neck'),
+            direct_term=udl.get('direct_term', True),
+        )
 
     def plant_meta(self, monkeypatch, change):
         """Replace what the meta step computes."""
@@ -246,42 +260,48 @@ class TestPlantedErrors:
         def flipped(original, *args, **kwargs):
             meta = original(*args, **kwargs)
             return meta._replace(gradient={n: -g for n, g in meta.gradient.items()})
+
         self.plant_meta(monkeypatch, flipped)
         assert self.error() > 1e-4
 
     def test_wrong_sign_of_the_simulated_step(self, monkeypatch):
         simulated_step = optim_wrapper.simulated_step
-        monkeypatch.setattr(optim_wrapper, 'simulated_step',
-                            lambda t, u, d, lr, **k: simulated_step(t, u, d, -lr, **k))
+        monkeypatch.setattr(optim_wrapper, 'simulated_step', lambda t, u, d, lr, **k: simulated_step(t, u, d, -lr, **k))
         assert self.error() > 1e-4
 
     def test_stale_buffer(self, monkeypatch):
         """Forwards of the first two steps that write into the live batch-norm statistics."""
+
         def live_buffers(model, data, *tensors):
             state = {n: t for group in tensors for n, t in group.items()}
             losses = model_loss.functional_call(model, state, (), dict(data, mode='loss'))
             return model.parse_losses(losses)[0]
+
         monkeypatch.setattr(model_loss, 'functional_loss', live_buffers)
         assert self.error() > 1e-4
 
     def test_gradient_through_u_hat(self, monkeypatch):
         def through(original, *args, **kwargs):
             return original(*args, **dict(kwargs, direct_term=True))
+
         assert self.error(direct_term=False) < 1e-13
         self.plant_meta(monkeypatch, through)
         assert self.error(direct_term=False) > 1e-4
 
     def test_same_batch_twice(self, monkeypatch):
         original = optim_wrapper.UDLOptimWrapper._move_upstream
-        monkeypatch.setattr(optim_wrapper.UDLOptimWrapper, '_move_upstream',
-                            lambda self, model, batch, heldout, *a: original(
-                                self, model, batch, make_batch(seed=1), *a))
+        monkeypatch.setattr(
+            optim_wrapper.UDLOptimWrapper,
+            '_move_upstream',
+            lambda self, model, batch, heldout, *a: original(self, model, batch, make_batch(seed=1), *a),
+        )
         assert self.error() > 1e-4
 
     def test_scaled_twice(self, monkeypatch):
         def scaled(original, *args, **kwargs):
             meta = original(*args, **kwargs)
             return meta._replace(gradient={n: 2.0 * g for n, g in meta.gradient.items()})
+
         self.plant_meta(monkeypatch, scaled)
         assert self.error() > 1e-4
 

@@ -1,4 +1,5 @@
 """A resumed run is the run that never stopped."""
+
 import pytest
 import torch
 
@@ -8,9 +9,16 @@ from .toy_recognizer import build_recognizer, changed
 
 
 @pytest.mark.parametrize('heldout', [False, True], ids=['next', 'own_loader'])
-@pytest.mark.parametrize(('by', 'workers'), [
-    ('epochs', 0), pytest.param('epochs', 1, marks=pytest.mark.slow), ('iters', 0), ('iters_mid_pass', 0),
-    pytest.param('iters_mid_pass', 1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ('by', 'workers'),
+    [
+        ('epochs', 0),
+        pytest.param('epochs', 1, marks=pytest.mark.slow),
+        ('iters', 0),
+        ('iters_mid_pass', 0),
+        pytest.param('iters_mid_pass', 1, marks=pytest.mark.slow),
+    ],
+)
 def test_resume_is_bit_identical(tmp_path, by, workers, heldout):
     """With validation in between, EMA, momentum, a schedule, and augmentation from the global generators."""
     by_epoch = by == 'epochs'
@@ -19,11 +27,13 @@ def test_resume_is_bit_identical(tmp_path, by, workers, heldout):
     if heldout:
         train_cfg['heldout_dataloader'] = loader(size=8, num_workers=workers)
     settings = dict(
-        train_dataloader=loader(num_workers=workers), train_cfg=train_cfg,
-        val_dataloader=loader(4), **VALIDATION,
-        param_scheduler=[
-            dict(type='LinearLR', start_factor=0.1, by_epoch=by_epoch, end=4 if by_epoch else 9)],
-        custom_hooks=[dict(type='EMAHook'), dict(type='TemperatureHook', start=2.0, end=0.5)])
+        train_dataloader=loader(num_workers=workers),
+        train_cfg=train_cfg,
+        val_dataloader=loader(4),
+        **VALIDATION,
+        param_scheduler=[dict(type='LinearLR', start_factor=0.1, by_epoch=by_epoch, end=4 if by_epoch else 9)],
+        custom_hooks=[dict(type='EMAHook'), dict(type='TemperatureHook', start=2.0, end=0.5)],
+    )
     settings.update(dict(epochs=4) if by_epoch else dict(iters=11))
     results, temperatures = [], []
     for interrupted in (False, True):

@@ -1,4 +1,5 @@
 """A layer that collapses, one that cannot decide and a healthy one, in plain and UDL training."""
+
 from __future__ import annotations
 
 import inspect
@@ -16,19 +17,28 @@ from .toy_recognizer import recognizer_config
 
 PLAIN = dict(optim_wrapper=dict(type='OptimWrapper'), train_cfg=dict(type='EpochBasedTrainLoop'))
 PLAIN_ITERS = dict(PLAIN, train_cfg=dict(type='IterBasedTrainLoop'))
-LOOPS = [pytest.param({}, 'epochs', id='udl'), pytest.param({}, 'iters', id='udl_by_iterations'),
-         pytest.param(PLAIN, 'epochs', id='plain'), pytest.param(PLAIN_ITERS, 'iters', id='plain_by_iterations')]
+LOOPS = [
+    pytest.param({}, 'epochs', id='udl'),
+    pytest.param({}, 'iters', id='udl_by_iterations'),
+    pytest.param(PLAIN, 'epochs', id='plain'),
+    pytest.param(PLAIN_ITERS, 'iters', id='plain_by_iterations'),
+]
 
 
 def watched(work_dir, length=12, by='epochs', pulse='sum', collapse=False, hook={}, neck={}, **changes):
     """A runner of ``length`` iterations, three an epoch, that has the hook."""
     model = recognizer_config(neck=dict(hidden_channels=None, num_layers=1, balance_weight=0, pulse=pulse, **neck))
     runner = build_runner(
-        work_dir, **(dict(epochs=length // 3) if by == 'epochs' else dict(iters=length)), model=model,
-        default_hooks=dict(logger=dict(type='LoggerHook', interval=1),
-                           checkpoint=dict(type='CheckpointHook', interval=99, by_epoch=by == 'epochs'),
-                           routing_watch=dict(type='RoutingWatchHook', **{'window': 12, 'undecided': 0.5, **hook})),
-        **changes)
+        work_dir,
+        **(dict(epochs=length // 3) if by == 'epochs' else dict(iters=length)),
+        model=model,
+        default_hooks=dict(
+            logger=dict(type='LoggerHook', interval=1),
+            checkpoint=dict(type='CheckpointHook', interval=99, by_epoch=by == 'epochs'),
+            routing_watch=dict(type='RoutingWatchHook', **{'window': 12, 'undecided': 0.5, **hook}),
+        ),
+        **changes,
+    )
     if collapse:
         # A mean that all samples share, and a neuron that looks for it.
         with torch.no_grad():
@@ -55,8 +65,11 @@ def test_a_collapsed_layer_is_named_once(tmp_path, changes, by):
 def test_a_layer_that_does_not_decide_is_named_once(tmp_path, changes, by):
     watched(tmp_path, 18, by, pulse='mean', hook=dict(window=9), **changes).train()
     (warning,) = warnings(tmp_path)
-    found = re.match(r'DSTS layer 0 does not decide: of the samples of the last 9 iterations (\d+)% .* chance among 3 '
-                     r'neurons gives 33%', warning)
+    found = re.match(
+        r'DSTS layer 0 does not decide: of the samples of the last 9 iterations (\d+)% .* chance among 3 '
+        r'neurons gives 33%',
+        warning,
+    )
     logged = [line['agreement/l0'] for line in read_log(tmp_path)]
     assert int(found[1]) == round(100 * sum(logged[:9]) / 9)
 
@@ -98,8 +111,12 @@ def test_one_neuron_and_no_neck_are_none_of_its_business(tmp_path, changes):
 
 
 def test_model_without_a_neck(tmp_path):
-    build_runner(tmp_path, model=dict(recognizer_config(), neck=None),
-                 custom_hooks=[dict(type='RoutingWatchHook', window=3)], **PLAIN).train()
+    build_runner(
+        tmp_path,
+        model=dict(recognizer_config(), neck=None),
+        custom_hooks=[dict(type='RoutingWatchHook', window=3)],
+        **PLAIN,
+    ).train()
     assert read_log(tmp_path)
     assert not [key for key in read_log(tmp_path)[-1] if 'agreement' in key or 'upstream' in key]
 
@@ -109,15 +126,18 @@ def test_plain_training_logs_the_upstream_gradient_as_udl_does(tmp_path):
     norms = []
 
     def remember(optimizer, args, kwargs):
-        squares = [p.grad.square().sum() for n, p in runner.model.named_parameters()
-                   if n.split('.')[-1] in ('score', 'gate', 'log_scale') and p.grad is not None]
+        squares = [
+            p.grad.square().sum()
+            for n, p in runner.model.named_parameters()
+            if n.split('.')[-1] in ('score', 'gate', 'log_scale') and p.grad is not None
+        ]
         norms.append(sum(squares).sqrt().item())
 
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner.optim_wrapper.optimizer.register_step_pre_hook(remember)
     runner.train()
     # MMEngine logs the mean of what went before.
-    means = [sum(norms[:i + 1]) / (i + 1) for i in range(6)]
+    means = [sum(norms[: i + 1]) / (i + 1) for i in range(6)]
     assert [line['upstream_grad_norm'] for line in read_log(tmp_path)] == pytest.approx(means, rel=1e-4)
     assert len(runner.optim_wrapper.optimizer._optimizer_step_pre_hooks) == 1  # its own is gone
 
@@ -131,9 +151,15 @@ def test_what_it_advises_exists():
         assert all(hasattr(UDLOptions, name) for name in re.findall(r'udl\.(\w+)', message))
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (dict(window=0), 'window is 0, expected a number'), (dict(begin=1), r'begin is 1, expected .*\[0, 1\)'),
-    (dict(undecided=-0.1), 'undecided is -0.1'), (dict(collapsed=0), 'collapsed is 0')])
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(window=0), 'window is 0, expected a number'),
+        (dict(begin=1), r'begin is 1, expected .*\[0, 1\)'),
+        (dict(undecided=-0.1), 'undecided is -0.1'),
+        (dict(collapsed=0), 'collapsed is 0'),
+    ],
+)
 def test_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         RoutingWatchHook(**arguments)

@@ -1,4 +1,5 @@
 """Learning rates of u and d, each with a schedule of its own."""
+
 import pytest
 
 from .runs import build_runner, full_state, read_log
@@ -7,10 +8,17 @@ from .toy_recognizer import build_recognizer, changed
 
 
 def test_schedulers_of_their_own(tmp_path):
-    runner = build_runner(tmp_path, epochs=3, optim_wrapper=dict(udl=dict(upstream_lr=0.8)), param_scheduler=[
-        dict(type='MultiStepLR', milestones=[1], gamma=0.1, by_epoch=True),
-        dict(type='GroupScheduler', group='upstream', policy='MultiStepLR', milestones=[2], gamma=0.5,
-             by_epoch=True)])
+    runner = build_runner(
+        tmp_path,
+        epochs=3,
+        optim_wrapper=dict(udl=dict(upstream_lr=0.8)),
+        param_scheduler=[
+            dict(type='MultiStepLR', milestones=[1], gamma=0.1, by_epoch=True),
+            dict(
+                type='GroupScheduler', group='upstream', policy='MultiStepLR', milestones=[2], gamma=0.5, by_epoch=True
+            ),
+        ],
+    )
     runner.train()
     log = read_log(tmp_path)
     assert [line['lr'] for line in log[::3]] == pytest.approx([0.05, 0.005, 0.005])
@@ -29,8 +37,12 @@ def test_inner_lr_follows_the_schedule_unless_it_is_given():
 
 
 def test_auto_scale_lr_scales_both(tmp_path):
-    runner = build_runner(tmp_path, epochs=1, optim_wrapper=dict(udl=dict(upstream_lr=0.8)),
-                          auto_scale_lr=dict(enable=True, base_batch_size=16))
+    runner = build_runner(
+        tmp_path,
+        epochs=1,
+        optim_wrapper=dict(udl=dict(upstream_lr=0.8)),
+        auto_scale_lr=dict(enable=True, base_batch_size=16),
+    )
     runner.train()
     log = read_log(tmp_path)
     assert log[0]['lr'] == pytest.approx(0.05 / 4)
@@ -40,9 +52,13 @@ def test_auto_scale_lr_scales_both(tmp_path):
 def test_one_cycle_for_each_kind(tmp_path):
     """A schedule that sets rates, changed every iteration, and resumed."""
     cycle = dict(total_steps=4, by_epoch=True, convert_to_iter_based=True)
-    settings = dict(epochs=4, param_scheduler=[
-        dict(type='GroupScheduler', group='downstream', policy='OneCycleLR', eta_max=0.1, **cycle),
-        dict(type='GroupScheduler', group='upstream', policy='OneCycleLR', eta_max=0.4, **cycle)])
+    settings = dict(
+        epochs=4,
+        param_scheduler=[
+            dict(type='GroupScheduler', group='downstream', policy='OneCycleLR', eta_max=0.1, **cycle),
+            dict(type='GroupScheduler', group='upstream', policy='OneCycleLR', eta_max=0.4, **cycle),
+        ],
+    )
     results = []
     for stop in (None, 6):
         work_dir = tmp_path / str(stop)

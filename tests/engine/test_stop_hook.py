@@ -1,4 +1,5 @@
 """A run that is asked to end, or loses a data worker, goes on after its last iteration."""
+
 import multiprocessing
 import os
 import signal
@@ -32,8 +33,13 @@ class Trace(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         batch, heldout = data_batch if isinstance(data_batch, tuple) else (data_batch, None)
-        self.seen.append((runner.iter, [sample.metainfo['index'] for sample in batch['data_samples']],
-                          runner.optim_wrapper.get_lr()['lr'][0]))
+        self.seen.append(
+            (
+                runner.iter,
+                [sample.metainfo['index'] for sample in batch['data_samples']],
+                runner.optim_wrapper.get_lr()['lr'][0],
+            )
+        )
         self._act('before_train_iter', runner)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -59,8 +65,15 @@ def traced(work_dir, seen, at=None, act=ask, where='after_train_iter', kind='udl
     schedule = dict(type='OneCycleLR', eta_max=0.1, total_steps=2 * BATCHES, by_epoch=False)
     if not by_epoch:
         options.update(iters=2 * BATCHES, train_cfg=dict(val_interval=BATCHES))
-    runner = durable(work_dir, epochs=2, by_epoch=by_epoch, plain=plain, param_scheduler=[schedule],
-                     checkpoint=dict(interval=1 if by_epoch else BATCHES, max_keep_ckpts=-1), **options)
+    runner = durable(
+        work_dir,
+        epochs=2,
+        by_epoch=by_epoch,
+        plain=plain,
+        param_scheduler=[schedule],
+        checkpoint=dict(interval=1 if by_epoch else BATCHES, max_keep_ckpts=-1),
+        **options,
+    )
     runner.register_hook(Trace(seen, at, act, where))
     return runner
 
@@ -89,10 +102,20 @@ def whole_run(tmp_path_factory):
     return whole
 
 
-@pytest.mark.parametrize(('kind', 'number', 'at'), [
-    ('udl epoch', signal.SIGTERM, 0), ('udl epoch', signal.SIGINT, 7), ('udl epoch', signal.SIGTERM, 8),
-    ('udl epoch', signal.SIGTERM, 4), ('plain epoch', signal.SIGTERM, 2), ('plain epoch', signal.SIGTERM, 4),
-    ('udl iter', signal.SIGTERM, 2), ('udl iter', signal.SIGTERM, 8), ('plain iter', signal.SIGINT, 2)])
+@pytest.mark.parametrize(
+    ('kind', 'number', 'at'),
+    [
+        ('udl epoch', signal.SIGTERM, 0),
+        ('udl epoch', signal.SIGINT, 7),
+        ('udl epoch', signal.SIGTERM, 8),
+        ('udl epoch', signal.SIGTERM, 4),
+        ('plain epoch', signal.SIGTERM, 2),
+        ('plain epoch', signal.SIGTERM, 4),
+        ('udl iter', signal.SIGTERM, 2),
+        ('udl iter', signal.SIGTERM, 8),
+        ('plain iter', signal.SIGINT, 2),
+    ],
+)
 def test_asked_to_end_it_saves_and_goes_on_with_the_next_batch(tmp_path, whole_run, kind, number, at):
     """No batch is trained on twice, none is left out, and the schedule ends where it should."""
     whole, parts = whole_run(kind), []
@@ -166,6 +189,7 @@ def dataset_that(act):
     from mmengine.dataset import pseudo_collate
 
     from .runs import ToyClips
+
     data = Waiting(ToyClips(4 * BATCHES, augment=False), act)
     return DataLoader(data, batch_size=4, sampler=DefaultSampler(data, shuffle=True, seed=3), collate_fn=pseudo_collate)
 
@@ -196,6 +220,7 @@ def test_an_error_of_the_data_loses_no_iteration(tmp_path):
 
 def test_after_an_error_signals_mean_what_they_meant_before(tmp_path):
     """In a notebook the process goes on after it, and Ctrl-C is to end what runs then."""
+
     def fail():
         raise OSError('clip.mp4 cannot be decoded')
 
@@ -217,8 +242,14 @@ def kill_worker(others):
 def lose_worker(work_dir, kind, kill, **options):
     """Lose a worker in the third iteration, and say what was trained and saved when the error came up."""
     seen, others = [], set(multiprocessing.active_children())
-    runner = traced(work_dir, seen, 2, lambda: kill(others), kind=kind,
-                    train_dataloader=loader(size=4 * BATCHES, num_workers=1, augment=False, **options))
+    runner = traced(
+        work_dir,
+        seen,
+        2,
+        lambda: kill(others),
+        kind=kind,
+        train_dataloader=loader(size=4 * BATCHES, num_workers=1, augment=False, **options),
+    )
     with pytest.raises(RuntimeError) as error:
         runner.train()
     saved_before = (work_dir / 'interrupted.pth').exists()
@@ -234,6 +265,7 @@ def lose_worker(work_dir, kind, kill, **options):
 @pytest.mark.parametrize('kind', ['udl epoch', 'plain epoch'])
 def test_a_killed_data_worker_loses_no_iteration(tmp_path, kind):
     """In the middle of an iteration the error waits until the iteration is done."""
+
     def kill(others):
         hit = []
         torch_handler = signal.getsignal(signal.SIGCHLD)
@@ -251,6 +283,7 @@ def test_a_killed_data_worker_loses_no_iteration(tmp_path, kind):
 @pytest.mark.parametrize('kind', ['udl epoch', 'plain epoch'])
 def test_a_killed_data_worker_that_the_signal_does_not_tell_of_loses_no_iteration(tmp_path, kind):
     """The loader finds out when it has waited for the next batch; batches fetched in advance are trained on."""
+
     def kill(others):
         handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         kill_worker(others)
@@ -271,7 +304,7 @@ def test_partial_epoch_is_the_rest_of_the_whole(drop_last, done):
     data = torch.arange(14)
     loader = DataLoader(data, batch_size=4, drop_last=drop_last, sampler=DefaultSampler(data, shuffle=True, seed=1))
     whole = [batch.tolist() for batch in loader]
-    for keep_first, expected in ((False, whole[done:]), (True, whole[:1] + whole[max(done, 1):])):
+    for keep_first, expected in ((False, whole[done:]), (True, whole[:1] + whole[max(done, 1) :])):
         partial = PartialEpoch(loader, done, keep_first)
         assert [batch.tolist() for batch in loader] == expected
         assert len(loader) == len(whole)

@@ -1,4 +1,5 @@
 """UDL with what else people use of MMEngine: early stopping, EMA, the log."""
+
 import json
 
 from mmdsts.engine import UDLOptimWrapper
@@ -9,8 +10,13 @@ from .toy_recognizer import build_recognizer, make_batch
 
 
 def test_early_stopping(tmp_path):
-    runner = build_runner(tmp_path, epochs=9, val_dataloader=loader(4), **VALIDATION, custom_hooks=[
-        dict(type='EarlyStoppingHook', monitor='acc/top1', patience=1, min_delta=2.0)])
+    runner = build_runner(
+        tmp_path,
+        epochs=9,
+        val_dataloader=loader(4),
+        **VALIDATION,
+        custom_hooks=[dict(type='EarlyStoppingHook', monitor='acc/top1', patience=1, min_delta=2.0)],
+    )
     runner.train()
     assert runner.epoch < 9
 
@@ -26,6 +32,7 @@ def test_ema_follows_u_and_d(tmp_path):
 
 def test_wrapper_is_mmengine_s_kind():
     from mmengine.optim import OptimWrapper
+
     assert issubclass(UDLOptimWrapper, OptimWrapper)
     assert json.dumps(build_wrapper(build_recognizer()).get_lr())
 

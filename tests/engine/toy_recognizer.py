@@ -1,4 +1,5 @@
 """A recognizer of MMAction2, small enough for float64 references, random and stateful enough."""
+
 from __future__ import annotations
 
 import torch
@@ -38,8 +39,15 @@ class ToyBackbone(BaseModule):
 
 def recognizer_config(norm='batch', dropout=0.2, neck=None, checkpoint='none', **kwargs) -> dict:
     """Config of a ``Recognizer3D`` with a DSTS neck."""
-    neck_cfg = dict(type='DSTSNeck', zero_init=False, in_channels=WIDTH, num_layers=2, num_neurons=3, hidden_channels=4,
-                    balance_weight=0.1)
+    neck_cfg = dict(
+        type='DSTSNeck',
+        zero_init=False,
+        in_channels=WIDTH,
+        num_layers=2,
+        num_neurons=3,
+        hidden_channels=4,
+        balance_weight=0.1,
+    )
     if norm != 'batch':
         neck_cfg['norm_cfg'] = dict(type='GN', num_groups=2)
     neck_cfg.update(neck or {})
@@ -47,11 +55,19 @@ def recognizer_config(norm='batch', dropout=0.2, neck=None, checkpoint='none', *
         type='Recognizer3D',
         backbone=dict(type='ToyBackbone', norm=norm, dropout=dropout, checkpoint=checkpoint),
         neck=neck_cfg,
-        cls_head=dict(type='I3DHead', num_classes=CLASSES, in_channels=WIDTH, spatial_type='avg',
-                      dropout_ratio=dropout, average_clips='prob'),
-        data_preprocessor=dict(type='ActionDataPreprocessor', mean=[0.1, 0.2, 0.3], std=[1.1, 0.9, 1.0],
-                               format_shape='NCTHW'),
-        **kwargs)
+        cls_head=dict(
+            type='I3DHead',
+            num_classes=CLASSES,
+            in_channels=WIDTH,
+            spatial_type='avg',
+            dropout_ratio=dropout,
+            average_clips='prob',
+        ),
+        data_preprocessor=dict(
+            type='ActionDataPreprocessor', mean=[0.1, 0.2, 0.3], std=[1.1, 0.9, 1.0], format_shape='NCTHW'
+        ),
+        **kwargs,
+    )
 
 
 def build_recognizer(seed: int = 0, dtype=torch.float64, **kwargs) -> nn.Module:
@@ -81,5 +97,8 @@ def state_of(model: nn.Module) -> dict:
 def changed(before: dict, after: dict) -> set:
     """Keys that are not bit-identical."""
     assert before.keys() == after.keys()
-    return {k for k, v in before.items()
-            if (v is None) != (after[k] is None) or (v is not None and not torch.equal(v, after[k]))}
+    return {
+        k
+        for k, v in before.items()
+        if (v is None) != (after[k] is None) or (v is not None and not torch.equal(v, after[k]))
+    }

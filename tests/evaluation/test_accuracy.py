@@ -1,4 +1,5 @@
 """Each accuracy against a slow form that is plainly right."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -8,10 +8,13 @@ from mmdsts.evaluation.samples import label_of, score_of
 LABEL, SCORES = torch.tensor([3]), torch.tensor([0.1, 0.2, 0.3, 0.4])
 
 
-@pytest.mark.parametrize('fields', [
-    dict(gt_label=LABEL, pred_score=SCORES),
-    dict(gt_labels=LabelData(item=LABEL), pred_scores=LabelData(item=SCORES)),  # MMAction2 1.0
-])
+@pytest.mark.parametrize(
+    'fields',
+    [
+        dict(gt_label=LABEL, pred_score=SCORES),
+        dict(gt_labels=LabelData(item=LABEL), pred_scores=LabelData(item=SCORES)),  # MMAction2 1.0
+    ],
+)
 def test_label_and_scores_of_samples_and_of_their_dicts(fields):
     sample = ActionDataSample()
     for name, value in fields.items():

@@ -24,6 +24,4 @@ def literal_operators(x, choice, gates, neurons):
 def literal_layer(layer, x, choice, gates):
     """METHOD 1.4 for given decisions."""
     spatial, temporal = literal_operators(x, choice, gates, layer.neurons)
-    return layer.fuse(
-        layer.activation(layer.spatial_norm(spatial)) + layer.activation(layer.temporal_norm(temporal))
-    )
+    return layer.fuse(layer.activation(layer.spatial_norm(spatial)) + layer.activation(layer.temporal_norm(temporal)))

@@ -1,4 +1,5 @@
 """``torch.compile`` of the neck: the same numbers. Grouping samples by neuron breaks the graph: it depends on data."""
+
 import pytest
 import torch
 

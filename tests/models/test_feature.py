@@ -17,27 +17,79 @@ from mmdsts.models.feature import feature_of
 from ..action_samples import labelled
 
 SLOWFAST = dict(
-    type='ResNet3dSlowFast', pretrained=None, resample_rate=4, speed_ratio=4, channel_ratio=4,
-    slow_pathway=dict(type='resnet3d', depth=18, pretrained=None, lateral=True, base_channels=16, fusion_kernel=5,
-                      conv1_kernel=(1, 3, 3), dilations=(1, 1, 1, 1), conv1_stride_t=1, pool1_stride_t=1,
-                      inflate=(0, 0, 1, 1)),
-    fast_pathway=dict(type='resnet3d', depth=18, pretrained=None, lateral=False, base_channels=4,
-                      conv1_kernel=(5, 3, 3), conv1_stride_t=1, pool1_stride_t=1))
-VIDEOMAE = dict(type='VisionTransformer', img_size=32, patch_size=16, embed_dims=12, depth=1, num_heads=2, mlp_ratio=2,
-                num_frames=4, tubelet_size=2)
-TIMESFORMER = dict(type='TimeSformer', pretrained=None, num_frames=4, img_size=32, patch_size=16, embed_dims=16,
-                   num_heads=2, num_transformer_layers=1)
-MVIT = dict(type='MViT', arch=dict(embed_dims=6, num_layers=2, num_heads=1, downscale_indices=[]), spatial_size=32,
-            temporal_size=4, out_scales=[0])
+    type='ResNet3dSlowFast',
+    pretrained=None,
+    resample_rate=4,
+    speed_ratio=4,
+    channel_ratio=4,
+    slow_pathway=dict(
+        type='resnet3d',
+        depth=18,
+        pretrained=None,
+        lateral=True,
+        base_channels=16,
+        fusion_kernel=5,
+        conv1_kernel=(1, 3, 3),
+        dilations=(1, 1, 1, 1),
+        conv1_stride_t=1,
+        pool1_stride_t=1,
+        inflate=(0, 0, 1, 1),
+    ),
+    fast_pathway=dict(
+        type='resnet3d',
+        depth=18,
+        pretrained=None,
+        lateral=False,
+        base_channels=4,
+        conv1_kernel=(5, 3, 3),
+        conv1_stride_t=1,
+        pool1_stride_t=1,
+    ),
+)
+VIDEOMAE = dict(
+    type='VisionTransformer',
+    img_size=32,
+    patch_size=16,
+    embed_dims=12,
+    depth=1,
+    num_heads=2,
+    mlp_ratio=2,
+    num_frames=4,
+    tubelet_size=2,
+)
+TIMESFORMER = dict(
+    type='TimeSformer',
+    pretrained=None,
+    num_frames=4,
+    img_size=32,
+    patch_size=16,
+    embed_dims=16,
+    num_heads=2,
+    num_transformer_layers=1,
+)
+MVIT = dict(
+    type='MViT',
+    arch=dict(embed_dims=6, num_layers=2, num_heads=1, downscale_indices=[]),
+    spatial_size=32,
+    temporal_size=4,
+    out_scales=[0],
+)
 
 
 def _train_once(backbone, neck, head='I3DHead', **head_kwargs):
     """Loss of two clips through a Recognizer3D, backpropagated."""
     torch.manual_seed(0)
     neck = dict(type='DSTSNeck', num_layers=1, num_neurons=2, zero_init=False, **neck)
-    model = MODELS.build(copy.deepcopy(dict(
-        type='Recognizer3D', backbone=backbone, neck=neck,
-        cls_head=dict(type=head, num_classes=3, **{**dict(in_channels=neck['in_channels']), **head_kwargs}))))
+    model = MODELS.build(
+        copy.deepcopy(
+            dict(
+                type='Recognizer3D',
+                backbone=backbone,
+                neck=neck,
+                cls_head=dict(type=head, num_classes=3, **{**dict(in_channels=neck['in_channels']), **head_kwargs}),
+            )
+        )
+    )
     clips = torch.rand(2, 1, 3, 16 if backbone is SLOWFAST else 4, 32, 32)
     loss = model.loss(clips, [labelled(0), labelled(1)])['loss_cls']
     loss.backward()
@@ -74,11 +126,15 @@ def test_backbones_that_pool():
         _train_once(TIMESFORMER, dict(in_channels=16))
 
 
-@pytest.mark.parametrize(('shape', 'message'), [
-    ((8, 5, 7, 7), "(8, 5, 7, 7). With a 2D backbone use model type 'DSTSRecognizer2D'"),
-    ((8, 49, 5), "(8, 49, 5). With a 2D backbone use model type 'DSTSRecognizer2D'"),
-    ((2, 7, 4, 7, 768), "feature_shape='NHWC' of the backbone and in_channels=768"),
-    ((2, 64, 4, 7, 7), 'expected (B, 5, T, H, W), got (2, 64, 4, 7, 7); set in_channels to the width')])
+@pytest.mark.parametrize(
+    ('shape', 'message'),
+    [
+        ((8, 5, 7, 7), "(8, 5, 7, 7). With a 2D backbone use model type 'DSTSRecognizer2D'"),
+        ((8, 49, 5), "(8, 49, 5). With a 2D backbone use model type 'DSTSRecognizer2D'"),
+        ((2, 7, 4, 7, 768), "feature_shape='NHWC' of the backbone and in_channels=768"),
+        ((2, 64, 4, 7, 7), 'expected (B, 5, T, H, W), got (2, 64, 4, 7, 7); set in_channels to the width'),
+    ],
+)
 def test_other_shapes(shape, message):
     neck = DSTSNeck(5, num_layers=1, num_neurons=2).eval()
     for module in (neck, mmdsts.deploy(neck)):

@@ -90,9 +90,7 @@ def test_evaluation_equals_the_literal_layer_and_is_deterministic():
 def test_evaluation_neuron_by_neuron_as_on_a_gpu_is_the_same():
     layer, x = _layer(pulse='sum').eval(), _features(batch=16)
     for index in (torch.tensor([2, 0] * 8), torch.ones(16, dtype=torch.long)):
-        torch.testing.assert_close(
-            layer._operate_by_neuron(x, index), layer._operate_in_evaluation(x, index)
-        )
+        torch.testing.assert_close(layer._operate_by_neuron(x, index), layer._operate_in_evaluation(x, index))
 
 
 def test_evaluation_computes_active_neurons_only():

@@ -104,9 +104,7 @@ def test_empty_batch(training):
 
 def test_wrong_input_is_explained():
     neck = _neck()
-    with pytest.raises(
-        ValueError, match=r'in_channels=6, but the feature has 7 channels \(shape \(2, 7, 3, 4, 4\)\)'
-    ):
+    with pytest.raises(ValueError, match=r'in_channels=6, but the feature has 7 channels \(shape \(2, 7, 3, 4, 4\)\)'):
         neck(torch.randn(2, 7, 3, 4, 4))
     with pytest.raises(TypeError, match='DSTSRecognizer2D'):
         neck([torch.randn(2, 6, 4, 4), torch.randn(2, 6, 4, 4)])
@@ -149,8 +147,11 @@ def test_temperature_reaches_every_layer():
     assert [layer.temperature for layer in neck.layers] == [0.3, 0.3]
 
 
-@pytest.mark.parametrize(('arguments', 'scale', 'flipped'), [
-    ({}, 0.5, 0.0), (dict(pulse_scale=4.0, gate_noise=1.0), 4.0, 0.46)], ids=['by default', 'as asked for'])
+@pytest.mark.parametrize(
+    ('arguments', 'scale', 'flipped'),
+    [({}, 0.5, 0.0), (dict(pulse_scale=4.0, gate_noise=1.0), 4.0, 0.46)],
+    ids=['by default', 'as asked for'],
+)
 def test_scale_of_pulses_and_noise_of_gates_reach_every_layer(arguments, scale, flipped):
     """By default a gate at 0.1 goes where the test sends it; under the notes' noise P(0.1 + eps < 0) = 0.46 do not."""
     torch.manual_seed(0)

@@ -30,9 +30,7 @@ def test_mean_pulse_is_the_mean_of_the_convolution():
     layer = DSTSLayer(6, 5, pulse='mean').double()
     x = torch.randn(4, 6, 3, 5, 4, dtype=torch.float64)
     terms = 6 * 3 * 5 * 4
-    torch.testing.assert_close(
-        layer.pulse(x, layer.scoring_matrix()), literal_pulse(x, layer.neurons) / terms
-    )
+    torch.testing.assert_close(layer.pulse(x, layer.scoring_matrix()), literal_pulse(x, layer.neurons) / terms)
 
 
 def test_unknown_pulse_names_the_choices():

@@ -1,4 +1,5 @@
 """Figures of a layer against values known beforehand."""
+
 from __future__ import annotations
 
 import math

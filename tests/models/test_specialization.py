@@ -149,8 +149,15 @@ def _train_one_of_two(rank, store, queue):
 def _moved_by_a_step(rank, hidden_channels=None, zero_init=False, steps=1, accumulate=1, **kwargs):
     """Rank 0's samples activate neuron 0, rank 1's neuron 1; neuron 2 rests."""
     torch.manual_seed(0)
-    neck = DSTSNeck(4, hidden_channels=hidden_channels, num_layers=1, num_neurons=3, pulse='mean', temperature=1e-3,
-                    zero_init=zero_init)
+    neck = DSTSNeck(
+        4,
+        hidden_channels=hidden_channels,
+        num_layers=1,
+        num_neurons=3,
+        pulse='mean',
+        temperature=1e-3,
+        zero_init=zero_init,
+    )
     x = torch.rand(4, 4, 2, 3, 3)
     with torch.no_grad():
         for parameter in neck.reduce.parameters():
@@ -209,9 +216,7 @@ def _reentrant_refused():
 def test_neurons_that_rest_in_every_process_are_bit_identical(tmp_path):
     context = torch.multiprocessing.get_context('spawn')
     queue = context.Queue()
-    processes = [
-        context.Process(target=_train_one_of_two, args=(rank, tmp_path / 'store', queue)) for rank in range(2)
-    ]
+    processes = [context.Process(target=_train_one_of_two, args=(rank, tmp_path / 'store', queue)) for rank in range(2)]
     for process in processes:
         process.start()
     results = dict(queue.get(timeout=120) for _ in processes)

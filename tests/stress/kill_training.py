@@ -9,6 +9,7 @@ reaches its end must have the weights, bit for bit, of one that nobody killed.
 
 ``--hook CheckpointHook`` does the same to MMEngine's own hook and resume.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -38,9 +39,19 @@ EPOCHS = 8
 BALLAST = 500_000
 
 
-KEYS = ('kills', 'kills while a file was being written', 'runs', 'resumed', 'resumed from the newest',
-        'began from scratch', 'could not go on', 'lost', 'broken files', 'trainings that reached the end',
-        'with the weights of an unbroken one')
+KEYS = (
+    'kills',
+    'kills while a file was being written',
+    'runs',
+    'resumed',
+    'resumed from the newest',
+    'began from scratch',
+    'could not go on',
+    'lost',
+    'broken files',
+    'trainings that reached the end',
+    'with the weights of an unbroken one',
+)
 
 
 class Report(Hook):
@@ -84,6 +95,7 @@ def start(folder: Path, by_epoch: bool, hook: str) -> int:
         os._exit(0)
     except BaseException:
         import traceback
+
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)

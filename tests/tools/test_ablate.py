@@ -61,14 +61,30 @@ def table(folder):
 
 def test_frozen_experiment_and_its_continuation(ablate, tiny, tmp_path):
     config, checkpoint = tiny
-    common = (config, '--checkpoint', checkpoint, '--frozen', '--epochs', 1, '--batch-size', 4, '--variants', 'dsts',
-              'dsts+udl', 'L=2', '--baseline', 'static', 'dsts')
+    common = (
+        config,
+        '--checkpoint',
+        checkpoint,
+        '--frozen',
+        '--epochs',
+        1,
+        '--batch-size',
+        4,
+        '--variants',
+        'dsts',
+        'dsts+udl',
+        'L=2',
+        '--baseline',
+        'static',
+        'dsts',
+    )
     status, out, _ = ablate(*common, '--seeds', 1)
     assert status == 0
     folder = tmp_path / 'work_dirs' / 'ablate_tiny_frozen'
     rows = table(folder)
-    assert [(row['variant'], row['seed']) for row in rows] == [(name, '0') for name in ('static', 'dsts', 'dsts+udl',
-                                                                                       'L=2')]
+    assert [(row['variant'], row['seed']) for row in rows] == [
+        (name, '0') for name in ('static', 'dsts', 'dsts+udl', 'L=2')
+    ]
     assert 'one seed does not say how much the seed decides' in out
     assert 'static twin: one neuron a layer' in (folder / 'table.md').read_text()
     assert sorted(path.name for path in folder.glob('*.png')) == ['differences.png', 'differences_2.png']
@@ -106,8 +122,23 @@ def test_usage_errors_are_one_line(ablate, tiny, tmp_path, options, message):
 
 
 def test_control_needs_no_config(ablate, tmp_path):
-    status, out, _ = ablate('--control', 'groups=3', 'train=40', 'test=9', '--neck', 'num_neurons=2', '--epochs', 1,
-                            '--batch-size', 8, '--seeds', 1, '--variants', 'dsts+udl', 'two_operators')
+    status, out, _ = ablate(
+        '--control',
+        'groups=3',
+        'train=40',
+        'test=9',
+        '--neck',
+        'num_neurons=2',
+        '--epochs',
+        1,
+        '--batch-size',
+        8,
+        '--seeds',
+        1,
+        '--variants',
+        'dsts+udl',
+        'two_operators',
+    )
     assert status == 0
     folder = tmp_path / 'work_dirs' / 'control'
     assert [row['variant'] for row in table(folder)] == ['static', 'dsts+udl', 'two_operators']
@@ -116,14 +147,17 @@ def test_control_needs_no_config(ablate, tmp_path):
     assert all(0 <= float(row['within_set']) <= 1 for row in table(folder))
 
 
-@pytest.mark.parametrize('options, message', [
-    (['--control', 'nois=1'], 'unknown nois; expected some of groups, bits, channels, size, noise, distance, seed'),
-    (['--control', 'groups=0'], 'groups must be at least 1, got 0'),
-    (['--control', 'train=0'], 'train and test must be numbers of samples'),
-    (['--control', 'channels'], 'not of the form KEY=VALUE'),
-    (['--control', 'groups=2', '--checkpoint', 'a.pth'], 'it has no backbone'),
-    ([], 'expected one of CONFIG and --control'),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['--control', 'nois=1'], 'unknown nois; expected some of groups, bits, channels, size, noise, distance, seed'),
+        (['--control', 'groups=0'], 'groups must be at least 1, got 0'),
+        (['--control', 'train=0'], 'train and test must be numbers of samples'),
+        (['--control', 'channels'], 'not of the form KEY=VALUE'),
+        (['--control', 'groups=2', '--checkpoint', 'a.pth'], 'it has no backbone'),
+        ([], 'expected one of CONFIG and --control'),
+    ],
+)
 def test_what_a_control_does_not_take(ablate, options, message):
     status, _, err = ablate(*options)
     assert status == 2
@@ -173,8 +207,10 @@ def test_whole_model_goes_on_after_a_training_that_ended_early(tiny, tmp_path):
     assert clips.correct.shape == (8,)
     assert run.accuracy == clips.correct.mean()
     assert 0 <= run.agreement <= 1
-    logged = [[json.loads(line) for line in path.read_text().splitlines()]
-              for path in sorted(folder.glob('*/vis_data/scalars.json'))]
+    logged = [
+        [json.loads(line) for line in path.read_text().splitlines()]
+        for path in sorted(folder.glob('*/vis_data/scalars.json'))
+    ]
     # It went on where the other stopped, and from the start checkpoint before.
     epochs = [[line['epoch'] for line in lines if 'loss' in line] for lines in logged]
     assert epochs == [[1, 1, 2, 2, 3, 3], [4, 4, 5, 5]]

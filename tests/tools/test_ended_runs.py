@@ -1,4 +1,5 @@
 """Processes that are ended from outside, by the tools as a user starts them."""
+
 from __future__ import annotations
 
 import os
@@ -29,10 +30,26 @@ def config(tmp_path_factory):
 
 def start(config, work_dir, *args, launcher=(), max_epochs=10000):
     """Start a training that does not end by itself."""
-    command = [sys.executable, *launcher, TRAIN, config, '--work-dir', work_dir, *args, '--cfg-options',
-               f'train_cfg.max_epochs={max_epochs}', 'param_scheduler=[]', 'default_hooks.checkpoint.max_keep_ckpts=3']
-    return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            env=dict(os.environ, OMP_NUM_THREADS='1'))
+    command = [
+        sys.executable,
+        *launcher,
+        TRAIN,
+        config,
+        '--work-dir',
+        work_dir,
+        *args,
+        '--cfg-options',
+        f'train_cfg.max_epochs={max_epochs}',
+        'param_scheduler=[]',
+        'default_hooks.checkpoint.max_keep_ckpts=3',
+    ]
+    return subprocess.Popen(
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=dict(os.environ, OMP_NUM_THREADS='1'),
+    )
 
 
 def wait_for(process, condition):
@@ -78,8 +95,13 @@ def test_asked_to_end_it_saves_and_says_how_to_go_on(config, tmp_path, number):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='two processes on the CPU')
 def test_where_one_process_is_killed_the_others_end_and_say_so(config, tmp_path):
-    process = start(config, tmp_path, '--launcher', 'pytorch',
-                    launcher=('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2'))
+    process = start(
+        config,
+        tmp_path,
+        '--launcher',
+        'pytorch',
+        launcher=('-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2'),
+    )
     wait_for(process, (tmp_path / 'epoch_1.pth').exists)
     ranks = {}
     for folder in Path('/proc').iterdir():
@@ -89,8 +111,9 @@ def test_where_one_process_is_killed_the_others_end_and_say_so(config, tmp_path)
             except OSError:  # it has ended since
                 continue
             if int(status.rpartition(')')[2].split()[1]) == process.pid:
-                ranks.update({int(entry[5:]): int(folder.name) for entry in variables.split(b'\0')
-                              if entry.startswith(b'RANK=')})
+                ranks.update(
+                    {int(entry[5:]): int(folder.name) for entry in variables.split(b'\0') if entry.startswith(b'RANK=')}
+                )
     assert sorted(ranks) == [0, 1]
     begin = time.monotonic()
     os.kill(ranks[1], signal.SIGKILL)

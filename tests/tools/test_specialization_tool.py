@@ -1,4 +1,5 @@
 """tools/analysis/specialization.py on a model of seconds."""
+
 from __future__ import annotations
 
 import json
@@ -52,22 +53,30 @@ def test_page_of_a_checkpoint(monkeypatch, capfd, made, tmp_path):
     assert sum(numbers['layers'][0]['use']) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(('args', 'message'), [
-    (['{config}', 'gone.pth'], 'checkpoint gone.pth: no such file'),
-    (['gone.py', '{checkpoint}'], 'config gone.py: no such file'),
-    (['{config}', '{checkpoint}', '--max-clips', '1'], 'argument --max-clips: 1 is below 2'),
-    (['{config}', '{checkpoint}', '--clips', '-1'], 'argument --clips: -1 is below 0'),
-    (['{config}', '{checkpoint}', '--split', 'some'], 'argument --split'),
-    (['{config}', '{checkpoint}', '--cfg-options', 'val_dataloader=None', '--split', 'val'], 'has no val_dataloader'),
-    (['{config}', '{checkpoint}', '--cfg-options', 'model.neck.num_neurons=3'], 'does not fit the model'),
-    (['{static}', '{static_checkpoint}'], 'num_neurons=1, a static layer'),
-    (['{config}', '{checkpoint}', '--cfg-options', 'val_dataloader.dataset.ann_file=gone.txt'], 'gone.txt'),
-    (['{config}', '{checkpoint}', '--cfg-options', 'val_dataloader.dataset.data_root=some/toygym'],
-     f'{TOOL.parents[1]}/data/make_toygym.py --out some/toygym'),
-    (['{config}', '{checkpoint}', '--cfg-options', 'val_dataloader.dataset.type=NoDataset'], 'NoDataset is not in'),
-    (['{config}', '{checkpoint}', '--cfg-options', 'model.neck.num_neurons.x=1'], '--cfg-options'),
-    (['{config}', '{checkpoint}', '--out', '{config}'], 'error: --out {config}: no folder can be made there'),
-])
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['{config}', 'gone.pth'], 'checkpoint gone.pth: no such file'),
+        (['gone.py', '{checkpoint}'], 'config gone.py: no such file'),
+        (['{config}', '{checkpoint}', '--max-clips', '1'], 'argument --max-clips: 1 is below 2'),
+        (['{config}', '{checkpoint}', '--clips', '-1'], 'argument --clips: -1 is below 0'),
+        (['{config}', '{checkpoint}', '--split', 'some'], 'argument --split'),
+        (
+            ['{config}', '{checkpoint}', '--cfg-options', 'val_dataloader=None', '--split', 'val'],
+            'has no val_dataloader',
+        ),
+        (['{config}', '{checkpoint}', '--cfg-options', 'model.neck.num_neurons=3'], 'does not fit the model'),
+        (['{static}', '{static_checkpoint}'], 'num_neurons=1, a static layer'),
+        (['{config}', '{checkpoint}', '--cfg-options', 'val_dataloader.dataset.ann_file=gone.txt'], 'gone.txt'),
+        (
+            ['{config}', '{checkpoint}', '--cfg-options', 'val_dataloader.dataset.data_root=some/toygym'],
+            f'{TOOL.parents[1]}/data/make_toygym.py --out some/toygym',
+        ),
+        (['{config}', '{checkpoint}', '--cfg-options', 'val_dataloader.dataset.type=NoDataset'], 'NoDataset is not in'),
+        (['{config}', '{checkpoint}', '--cfg-options', 'model.neck.num_neurons.x=1'], '--cfg-options'),
+        (['{config}', '{checkpoint}', '--out', '{config}'], 'error: --out {config}: no folder can be made there'),
+    ],
+)
 def test_what_the_user_can_mend_is_said_plainly(monkeypatch, capfd, made, tmp_path, args, message):
     monkeypatch.chdir(tmp_path)
     config, checkpoint = made

@@ -1,4 +1,5 @@
 """tools/train.py and tools/test.py on a run of seconds; MMAction2's own tools on the same config."""
+
 from __future__ import annotations
 
 import os
@@ -72,8 +73,10 @@ def test_mmactions_own_tool_gives_the_same_losses(monkeypatch, config, trained, 
 @pytest.mark.parametrize('tools', [TOOLS, THEIRS], ids=['ours', 'mmaction2'])
 def test_test_tool_reports_and_dumps(monkeypatch, capfd, config, trained, tmp_path, tools):
     dump = tmp_path / 'predictions.pkl'
-    assert run(monkeypatch, tools / 'test.py', config, trained / 'epoch_2.pth', '--dump', dump,
-               '--work-dir', tmp_path) == 0
+    assert (
+        run(monkeypatch, tools / 'test.py', config, trained / 'epoch_2.pth', '--dump', dump, '--work-dir', tmp_path)
+        == 0
+    )
     printed = ''.join(capfd.readouterr())
     assert 'acc/top1' in printed
     assert 'acc/mean1' in printed
@@ -91,13 +94,25 @@ def test_resume_finds_the_newest_that_can_be_read(monkeypatch, config, trained, 
     if state == 'newest cut short':
         (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
         (tmp_path / 'epoch_2.pth').write_bytes((trained / 'epoch_2.pth').read_bytes()[:9999])
-    assert run(monkeypatch, tools / 'train.py', config, '--work-dir', tmp_path, '--resume', '--cfg-options',
-               'train_cfg.max_epochs=3', 'default_hooks.checkpoint.type=DurableCheckpointHook') == 0
+    assert (
+        run(
+            monkeypatch,
+            tools / 'train.py',
+            config,
+            '--work-dir',
+            tmp_path,
+            '--resume',
+            '--cfg-options',
+            'train_cfg.max_epochs=3',
+            'default_hooks.checkpoint.type=DurableCheckpointHook',
+        )
+        == 0
+    )
     log = ''.join(path.read_text() for path in tmp_path.glob('*/*.log'))
     reached = 1 if state == 'newest cut short' else 2
     assert f'resumed epoch: {reached}, iter: {2 * reached}' in log
     assert ('Passed over' in log) == (state == 'newest cut short')
-    assert losses(tmp_path / 'epoch_3.pth')[:2 * reached] == losses(trained / f'epoch_{reached}.pth')
+    assert losses(tmp_path / 'epoch_3.pth')[: 2 * reached] == losses(trained / f'epoch_{reached}.pth')
 
 
 def test_resume_goes_on_where_training_stopped(monkeypatch, config, trained, tmp_path):
@@ -116,9 +131,25 @@ def test_resume_goes_on_where_training_stopped(monkeypatch, config, trained, tmp
 @pytest.mark.parametrize('tools', [TOOLS, THEIRS], ids=['ours', 'mmaction2'])
 def test_pytorch_launcher_without_gpu(config, tmp_path, tools):
     done = subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', tools / 'train.py',
-         config, '--launcher', 'pytorch', '--work-dir', tmp_path, '--seed', '3'],
-        capture_output=True, text=True, env=dict(os.environ, OMP_NUM_THREADS='1'))
+        [
+            sys.executable,
+            '-m',
+            'torch.distributed.run',
+            '--standalone',
+            '--nproc_per_node=2',
+            tools / 'train.py',
+            config,
+            '--launcher',
+            'pytorch',
+            '--work-dir',
+            tmp_path,
+            '--seed',
+            '3',
+        ],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ, OMP_NUM_THREADS='1'),
+    )
     assert done.returncode == 0, done.stderr
     assert len(losses(tmp_path / 'epoch_2.pth')) == 2  # two ranks share the four batches
 
@@ -133,9 +164,24 @@ def merged(monkeypatch, tool, config, *args):
 
 
 def test_train_options_reach_the_config(monkeypatch, config):
-    cfg = merged(monkeypatch, TOOLS / 'train.py', config, '--no-validate', '--auto-scale-lr', '--seed', 7,
-                 '--diff-rank-seed', '--deterministic', '--resume', 'a.pth', '--launcher', 'slurm',
-                 '--cfg-options', 'model.neck.num_neurons=5', 'train_dataloader.batch_size=2')
+    cfg = merged(
+        monkeypatch,
+        TOOLS / 'train.py',
+        config,
+        '--no-validate',
+        '--auto-scale-lr',
+        '--seed',
+        7,
+        '--diff-rank-seed',
+        '--deterministic',
+        '--resume',
+        'a.pth',
+        '--launcher',
+        'slurm',
+        '--cfg-options',
+        'model.neck.num_neurons=5',
+        'train_dataloader.batch_size=2',
+    )
     assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
     assert cfg.auto_scale_lr == dict(base_batch_size=4, enable=True)
     assert cfg.randomness == dict(seed=7, diff_rank_seed=True, deterministic=True)
@@ -161,8 +207,7 @@ def test_resuming_the_newest_goes_before_weights_named_by_cfg_options(monkeypatc
 
 
 def test_seed_of_the_config_stays_without_the_option(monkeypatch, config):
-    cfg = merged(monkeypatch, TOOLS / 'train.py', config, '--deterministic', '--cfg-options',
-                 'randomness.seed=5')
+    cfg = merged(monkeypatch, TOOLS / 'train.py', config, '--deterministic', '--cfg-options', 'randomness.seed=5')
     assert cfg.randomness == dict(seed=5, deterministic=True)
 
 
@@ -179,17 +224,45 @@ def test_amp_switches_each_wrapper_its_own_way(monkeypatch):
 
 
 def test_test_options_reach_the_config(monkeypatch, config):
-    cfg = merged(monkeypatch, TOOLS / 'test.py', config, 'a.pth', '--show-dir', 'drawn', '--interval', 3,
-                 '--wait-time', 0.5, '--dump', 'p.pkl', '--work-dir', 'w')
-    assert cfg.default_hooks.visualization == dict(type='ViewVisualizationHook', enable=True,
-                                                   show=False, out_dir='drawn', interval=3, wait_time=0.5)
+    cfg = merged(
+        monkeypatch,
+        TOOLS / 'test.py',
+        config,
+        'a.pth',
+        '--show-dir',
+        'drawn',
+        '--interval',
+        3,
+        '--wait-time',
+        0.5,
+        '--dump',
+        'p.pkl',
+        '--work-dir',
+        'w',
+    )
+    assert cfg.default_hooks.visualization == dict(
+        type='ViewVisualizationHook', enable=True, show=False, out_dir='drawn', interval=3, wait_time=0.5
+    )
     assert [metric['type'] for metric in cfg.test_evaluator] == ['AccMetric', 'DumpResults']
     assert (cfg.load_from, cfg.work_dir) == ('a.pth', 'w')
 
 
 def test_show_dir_gets_the_frames_of_every_nth_clip(monkeypatch, config, trained, tmp_path):
-    assert run(monkeypatch, TOOLS / 'test.py', config, trained / 'epoch_2.pth', '--show-dir', tmp_path / 'drawn',
-               '--work-dir', tmp_path, '--interval', 4) == 0
+    assert (
+        run(
+            monkeypatch,
+            TOOLS / 'test.py',
+            config,
+            trained / 'epoch_2.pth',
+            '--show-dir',
+            tmp_path / 'drawn',
+            '--work-dir',
+            tmp_path,
+            '--interval',
+            4,
+        )
+        == 0
+    )
     frames = sorted(path.relative_to(tmp_path / 'drawn') for path in (tmp_path / 'drawn').rglob('*.*g'))
     assert {path.parts[0] for path in frames} == {'0_0', '4_0'}
     assert len(frames) == 2 * 4
@@ -202,8 +275,10 @@ def test_a_checkpoint_of_another_model_is_refused_unless_it_is_wanted(monkeypatc
     torch.save(dict(weights, extra=torch.ones(1)), tmp_path / 'more.pth')
     torch.save(dict(weights, **{'cls_head.fc_cls.bias': torch.ones(3)}), tmp_path / 'wide.pth')
     for name, difference in (
-            ('few.pth', r'missing are neck\.layers\.0.* and \d+ more$'), ('more.pth', 'left over are extra$'),
-            ('wide.pth', r'of another shape are cls_head\.fc_cls\.bias \(3,\) instead of \(2,\)$')):
+        ('few.pth', r'missing are neck\.layers\.0.* and \d+ more$'),
+        ('more.pth', 'left over are extra$'),
+        ('wide.pth', r'of another shape are cls_head\.fc_cls\.bias \(3,\) instead of \(2,\)$'),
+    ):
         args = [config, tmp_path / name, '--work-dir', tmp_path]
         assert run(monkeypatch, TOOLS / 'test.py', *args) == 2
         error = capfd.readouterr().err.strip().splitlines()[-1]
@@ -216,44 +291,77 @@ TRAIN, TEST = 'train.py', 'test.py'
 UDL = 'optim_wrapper.type=UDLOptimWrapper', 'train_cfg.type=UDLEpochBasedTrainLoop'
 
 
-@pytest.mark.parametrize(('tool', 'args', 'message'), [
-    (TRAIN, ['nowhere.py'], 'config nowhere.py: no such file'),
-    (TRAIN, ['{broken}'], 'broken.py: '),
-    (TRAIN, ['{config}', '--resume', 'gone.pth'], '--resume gone.pth: no such file'),
-    (TRAIN, ['{config}', '--cfg-options', 'lr'], "'lr' is not of the form KEY=VALUE"),
-    (TRAIN, ['{config}', '--cfg-options', 'model.neck.num_neurons=0'], 'num_neurons'),
-    (TRAIN, ['{config}', '--cfg-options', 'model.neck.type=DSTSNek'], 'DSTSNek is not in the'),
-    (TRAIN, ['{config}', '--cfg-options', 'train_dataloader.dataset.data_root=some/toygym'],
-     'make_toygym.py --out some/toygym'),
-    (TRAIN, ['{config}', '--cfg-options', 'train_dataloader.dataset.ann_file=gone.txt'],
-     'gone.txt does not exist'),
-    (TRAIN, ['{config}', '--cfg-options', 'train_cfg.heldout_dataloader.dataset.ann_file=gone.txt'],
-     'train_cfg.heldout_dataloader.dataset.ann_file: gone.txt does not exist'),
-    (TRAIN, ['{config}', '--cfg-options', 'train_dataloader.dataset.type=FineGymDataset'],
-     "list.txt, line 1: found '0.mp4 0', expected VIDEO_E_START_END"),
-    (TRAIN, ['{config}', '--cfg-options', 'model.cls_head.num_classes=1'],
-     'has labels up to 1, but model.cls_head.num_classes is 1; set it to 2'),
-    (TRAIN, ['{config}', '--cfg-options', 'model.cls_head.in_channels=16'],
-     'model.cls_head.fc_cls (Linear(in_features=16, out_features=2, bias=True)) fails on what it is given'),
-    (TRAIN, ['{config}', '--cfg-options', 'model.neck.in_channels=16'],
-     'model.neck fails on what it is given: DSTSNeck was built with in_channels=16'),
-    (TRAIN, ['{config}', '--cfg-options', 'train_dataloader.batch_size=9', 'train_dataloader.drop_last=True'],
-     'train_dataloader gives no batch: its data set has 8 clips, batch_size is 9 and drop_last is set'),
-    (TRAIN, ['{config}', '--cfg-options', *UDL, 'train_dataloader.batch_size=8'],
-     'The training loader gives one batch an epoch, but UDL needs two'),
-    (TRAIN, ['{config}', '--cfg-options', *UDL, 'optim_wrapper.udl.scope=bogus'], "udl.scope is 'bogus', expected one"),
-    (TRAIN, ['{config}', '--cfg-options', 'param_scheduler.0.type=NoSuchLR'],
-     'NoSuchLR is not in the'),
-    (TRAIN, ['{config}', '--auto-scale-lr', '--cfg-options', 'work_dir=w'], None),
-    (TRAIN, ['{config}', '--seed', 'x'], "argument --seed: invalid int value: 'x'"),
-    (TRAIN, ['{config}', '--work-dir', 'broken.py/w'], 'work dir broken.py/w: cannot be written to (Not a directory)'),
-    (TRAIN, ['{config}', '--resume', 'page.pth'], '--resume page.pth: a web page, not a checkpoint'),
-    (TEST, ['{config}', 'page.pth'], 'checkpoint page.pth: a web page, not a checkpoint'),
-    (TEST, ['{config}', 'cut.pth'], 'checkpoint cut.pth: cut short'),
-    (TEST, ['{config}', 'gone.pth'], 'checkpoint gone.pth: no such file'),
-    (TEST, ['{config}', 'gone.pth', '--dump', 'p.json'], "argument --dump: 'p.json' must end in .pkl"),
-    (TEST, ['{config}', 'gone.pth', '--interval', '0'], 'argument --interval: 0 is not'),
-])
+@pytest.mark.parametrize(
+    ('tool', 'args', 'message'),
+    [
+        (TRAIN, ['nowhere.py'], 'config nowhere.py: no such file'),
+        (TRAIN, ['{broken}'], 'broken.py: '),
+        (TRAIN, ['{config}', '--resume', 'gone.pth'], '--resume gone.pth: no such file'),
+        (TRAIN, ['{config}', '--cfg-options', 'lr'], "'lr' is not of the form KEY=VALUE"),
+        (TRAIN, ['{config}', '--cfg-options', 'model.neck.num_neurons=0'], 'num_neurons'),
+        (TRAIN, ['{config}', '--cfg-options', 'model.neck.type=DSTSNek'], 'DSTSNek is not in the'),
+        (
+            TRAIN,
+            ['{config}', '--cfg-options', 'train_dataloader.dataset.data_root=some/toygym'],
+            'make_toygym.py --out some/toygym',
+        ),
+        (TRAIN, ['{config}', '--cfg-options', 'train_dataloader.dataset.ann_file=gone.txt'], 'gone.txt does not exist'),
+        (
+            TRAIN,
+            ['{config}', '--cfg-options', 'train_cfg.heldout_dataloader.dataset.ann_file=gone.txt'],
+            'train_cfg.heldout_dataloader.dataset.ann_file: gone.txt does not exist',
+        ),
+        (
+            TRAIN,
+            ['{config}', '--cfg-options', 'train_dataloader.dataset.type=FineGymDataset'],
+            "list.txt, line 1: found '0.mp4 0', expected VIDEO_E_START_END",
+        ),
+        (
+            TRAIN,
+            ['{config}', '--cfg-options', 'model.cls_head.num_classes=1'],
+            'has labels up to 1, but model.cls_head.num_classes is 1; set it to 2',
+        ),
+        (
+            TRAIN,
+            ['{config}', '--cfg-options', 'model.cls_head.in_channels=16'],
+            'model.cls_head.fc_cls (Linear(in_features=16, out_features=2, bias=True)) fails on what it is given',
+        ),
+        (
+            TRAIN,
+            ['{config}', '--cfg-options', 'model.neck.in_channels=16'],
+            'model.neck fails on what it is given: DSTSNeck was built with in_channels=16',
+        ),
+        (
+            TRAIN,
+            ['{config}', '--cfg-options', 'train_dataloader.batch_size=9', 'train_dataloader.drop_last=True'],
+            'train_dataloader gives no batch: its data set has 8 clips, batch_size is 9 and drop_last is set',
+        ),
+        (
+            TRAIN,
+            ['{config}', '--cfg-options', *UDL, 'train_dataloader.batch_size=8'],
+            'The training loader gives one batch an epoch, but UDL needs two',
+        ),
+        (
+            TRAIN,
+            ['{config}', '--cfg-options', *UDL, 'optim_wrapper.udl.scope=bogus'],
+            "udl.scope is 'bogus', expected one",
+        ),
+        (TRAIN, ['{config}', '--cfg-options', 'param_scheduler.0.type=NoSuchLR'], 'NoSuchLR is not in the'),
+        (TRAIN, ['{config}', '--auto-scale-lr', '--cfg-options', 'work_dir=w'], None),
+        (TRAIN, ['{config}', '--seed', 'x'], "argument --seed: invalid int value: 'x'"),
+        (
+            TRAIN,
+            ['{config}', '--work-dir', 'broken.py/w'],
+            'work dir broken.py/w: cannot be written to (Not a directory)',
+        ),
+        (TRAIN, ['{config}', '--resume', 'page.pth'], '--resume page.pth: a web page, not a checkpoint'),
+        (TEST, ['{config}', 'page.pth'], 'checkpoint page.pth: a web page, not a checkpoint'),
+        (TEST, ['{config}', 'cut.pth'], 'checkpoint cut.pth: cut short'),
+        (TEST, ['{config}', 'gone.pth'], 'checkpoint gone.pth: no such file'),
+        (TEST, ['{config}', 'gone.pth', '--dump', 'p.json'], "argument --dump: 'p.json' must end in .pkl"),
+        (TEST, ['{config}', 'gone.pth', '--interval', '0'], 'argument --interval: 0 is not'),
+    ],
+)
 def test_what_the_user_can_mend_is_said_plainly(monkeypatch, capfd, config, tmp_path, tool, args, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'broken.py').write_text('model = dict(\n')
@@ -277,18 +385,32 @@ def test_a_broken_clip_is_named_when_training_meets_it(monkeypatch, capfd, confi
     for video in (config.parent / 'videos').iterdir():
         content = video.read_bytes()
         (tmp_path / 'videos' / video.name).write_bytes(content[:2000] if video.name == '6.mp4' else content)
-    assert run(monkeypatch, TOOLS / TRAIN, config, '--work-dir', tmp_path / 'w', '--cfg-options',
-               f'train_dataloader.dataset.data_prefix.video={tmp_path / "videos"}',
-               f'train_dataloader.num_workers={workers}') == 2
+    assert (
+        run(
+            monkeypatch,
+            TOOLS / TRAIN,
+            config,
+            '--work-dir',
+            tmp_path / 'w',
+            '--cfg-options',
+            f'train_dataloader.dataset.data_prefix.video={tmp_path / "videos"}',
+            f'train_dataloader.num_workers={workers}',
+        )
+        == 2
+    )
     error = capfd.readouterr().err
     assert f'train.py: error: clip {tmp_path}/videos/6.mp4: the file is incomplete, its last ' in error
     assert 'Traceback' not in error
 
 
-@pytest.mark.parametrize(('error', 'expected'), [
-    (RuntimeError('shapes'), cli.UsageError),
-    (RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed.'), RuntimeError),
-    (torch.cuda.OutOfMemoryError('CUDA out of memory'), torch.cuda.OutOfMemoryError)])
+@pytest.mark.parametrize(
+    ('error', 'expected'),
+    [
+        (RuntimeError('shapes'), cli.UsageError),
+        (RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed.'), RuntimeError),
+        (torch.cuda.OutOfMemoryError('CUDA out of memory'), torch.cuda.OutOfMemoryError),
+    ],
+)
 def test_only_what_a_module_is_given_is_a_mistake_of_the_config(monkeypatch, config, tmp_path, error, expected):
     cfg = Config.fromfile(config)
     cfg.work_dir = str(tmp_path)
@@ -304,12 +426,24 @@ def test_only_what_a_module_is_given_is_a_mistake_of_the_config(monkeypatch, con
         runner.train()
     assert type(end.value) is expected
     assert ('model.neck fails on what it is given: RuntimeError: shapes' in str(end.value)) == (
-        expected is cli.UsageError)
+        expected is cli.UsageError
+    )
 
 
 def test_errors_of_a_data_set_are_said_plainly_in_a_test(monkeypatch, capfd, config, trained, tmp_path):
-    assert run(monkeypatch, TOOLS / TEST, config, trained / 'epoch_2.pth', '--work-dir', tmp_path, '--cfg-options',
-               'test_dataloader.dataset.type=FineGymDataset') == 2
+    assert (
+        run(
+            monkeypatch,
+            TOOLS / TEST,
+            config,
+            trained / 'epoch_2.pth',
+            '--work-dir',
+            tmp_path,
+            '--cfg-options',
+            'test_dataloader.dataset.type=FineGymDataset',
+        )
+        == 2
+    )
     error = capfd.readouterr().err
     assert "list.txt, line 1: found '0.mp4 0', expected VIDEO_E_START_END" in error
     assert 'Traceback' not in error
@@ -329,8 +463,12 @@ def test_what_is_no_mistake_of_the_config_keeps_its_traceback(monkeypatch, confi
             if batch_idx == self.at:
                 raise self.error
 
-    for error, at, expected in [(ValueError('a'), 0, cli.UsageError), (ValueError('b'), 1, ValueError),
-                                (RuntimeError('killed'), 0, RuntimeError), (OSError(28, 'full'), 0, OSError)]:
+    for error, at, expected in [
+        (ValueError('a'), 0, cli.UsageError),
+        (ValueError('b'), 1, ValueError),
+        (RuntimeError('killed'), 0, RuntimeError),
+        (OSError(28, 'full'), 0, OSError),
+    ]:
         for kind in (MMLogger, MessageHub, Visualizer):
             kind._instance_dict.clear()
         runner = cli.build_runner(cfg)

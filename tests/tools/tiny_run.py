@@ -1,4 +1,5 @@
 """A training run of seconds: eight made-up videos and a config for them."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,5 @@
 """Classes of ToyGym: what tells them apart, and what does not."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -26,8 +27,17 @@ def test_limbs_keep_their_length_and_rotations_are_rotations():
     lengths = []
     for shape in SHAPES.values():
         p = joints(shape)
-        lengths.append([np.linalg.norm(p[a] - p[b]) for a, b in (('hip_left', 'knee_left'), ('knee_left', 'foot_left'),
-                                                                 ('shoulder_right', 'elbow_right'), ('hips', 'neck'))])
+        lengths.append(
+            [
+                np.linalg.norm(p[a] - p[b])
+                for a, b in (
+                    ('hip_left', 'knee_left'),
+                    ('knee_left', 'foot_left'),
+                    ('shoulder_right', 'elbow_right'),
+                    ('hips', 'neck'),
+                )
+            ]
+        )
     np.testing.assert_allclose(lengths, np.broadcast_to(lengths[0], (len(SHAPES), 4)), atol=1e-12)
     for axis in 'xyz':
         r = rotation(axis, 0.7)
@@ -36,7 +46,7 @@ def test_limbs_keep_their_length_and_rotations_are_rotations():
 
 
 def test_a_forward_salto_turns_the_head_to_the_front():
-    forward = next(e for e in ELEMENTS if e.shapes == ('layout', ) and e.salto > 0)
+    forward = next(e for e in ELEMENTS if e.shapes == ('layout',) and e.salto > 0)
     nuisance = replace(sample_nuisance(np.random.default_rng(0), 0.0), salto_phase=0.0, facing=0.0)
     for facing, sign in ((0.0, 1), (np.pi, -1)):
         turned = replace(nuisance, facing=facing)
@@ -52,11 +62,14 @@ def test_time_only_classes_have_the_same_single_frames(group):
     nuisance = sample_nuisance(np.random.default_rng(1), 0.8)
     for other in others:
         for progress in (0.0, 0.3, 0.9):
-            clock = (nuisance.speed * progress
-                     + nuisance.unevenness * np.sin(2 * np.pi * progress + nuisance.unevenness_phase))
-            shifted = replace(nuisance,
-                              salto_phase=nuisance.salto_phase + 2 * np.pi * (first.salto - other.salto) * clock,
-                              twist_phase=nuisance.twist_phase + 2 * np.pi * (first.twist - other.twist) * clock)
+            clock = nuisance.speed * progress + nuisance.unevenness * np.sin(
+                2 * np.pi * progress + nuisance.unevenness_phase
+            )
+            shifted = replace(
+                nuisance,
+                salto_phase=nuisance.salto_phase + 2 * np.pi * (first.salto - other.salto) * clock,
+                twist_phase=nuisance.twist_phase + 2 * np.pi * (first.twist - other.twist) * clock,
+            )
             if first.shapes != other.shapes:  # the order of shapes: see the next test
                 continue
             ours, theirs = place_figure(first, nuisance, progress), place_figure(other, shifted, progress)

@@ -1,4 +1,5 @@
 """ToyGym on disk: files, determinism, safe re-runs, decoding."""
+
 from __future__ import annotations
 
 import json
@@ -75,8 +76,12 @@ def test_clips_depend_on_seed_split_class_and_index_only():
     clip = make_clip(SPEC, 'train', 4, 0)
     more = ToyGymSpec(train_clips=9, val_clips=2, seed=3)
     assert clip.tobytes() == make_clip(more, 'train', 4, 0).tobytes()
-    for other in (make_clip(ToyGymSpec(seed=4), 'train', 4, 0), make_clip(SPEC, 'val', 4, 0),
-                  make_clip(SPEC, 'train', 5, 0), make_clip(SPEC, 'train', 4, 1)):
+    for other in (
+        make_clip(ToyGymSpec(seed=4), 'train', 4, 0),
+        make_clip(SPEC, 'val', 4, 0),
+        make_clip(SPEC, 'train', 5, 0),
+        make_clip(SPEC, 'train', 4, 1),
+    ):
         assert clip.tobytes() != other.tobytes()
 
 

@@ -12,6 +12,17 @@ from .two_operators import TwoOperatorNeck
 from .variants import Variant, find_variants
 
 __all__ = [
-    'ClipScores', 'FeatureRun', 'FeatureSet', 'FixedRoutingNeck', 'FrozenRecognizer', 'SpatialNeck', 'TemporalNeck',
-    'TwoOperatorNeck', 'UngatedNeck', 'Variant', 'extract_features', 'find_variants', 'train_on_features'
+    'ClipScores',
+    'FeatureRun',
+    'FeatureSet',
+    'FixedRoutingNeck',
+    'FrozenRecognizer',
+    'SpatialNeck',
+    'TemporalNeck',
+    'TwoOperatorNeck',
+    'UngatedNeck',
+    'Variant',
+    'extract_features',
+    'find_variants',
+    'train_on_features',
 ]

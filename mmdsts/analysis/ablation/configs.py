@@ -26,8 +26,10 @@ def neck_of(cfg: Config) -> dict:
     neck = model.get('neck')
     kind = type_name(neck['type']) if neck else None
     if kind != 'DSTSNeck':
-        raise UsageError(f"config {cfg.filename}: model.neck is {kind and repr(kind)}, expected a 'DSTSNeck', whose "
-                         'variants are compared; add one with --neck KEY=VALUE ...')
+        raise UsageError(
+            f"config {cfg.filename}: model.neck is {kind and repr(kind)}, expected a 'DSTSNeck', whose "
+            'variants are compared; add one with --neck KEY=VALUE ...'
+        )
     return dict(plain(neck), type='DSTSNeck')
 
 
@@ -59,8 +61,10 @@ def with_update(optim_wrapper: dict, udl: bool) -> dict:
     kind = type_name(wrapper.get('type', 'OptimWrapper'))
     if udl:
         if kind not in ('OptimWrapper', 'UDLOptimWrapper'):
-            raise UsageError(f"optim_wrapper.type is {kind!r}: variants with UDL need 'OptimWrapper' or "
-                             "'UDLOptimWrapper' (mixed precision is its argument amp)")
+            raise UsageError(
+                f"optim_wrapper.type is {kind!r}: variants with UDL need 'OptimWrapper' or "
+                "'UDLOptimWrapper' (mixed precision is its argument amp)"
+            )
         return dict(wrapper, type='UDLOptimWrapper')
     wrapper.pop('udl', None)
     if kind == 'UDLOptimWrapper':

@@ -121,8 +121,9 @@ def exclusive(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f'{folder}: another experiment is running in it; wait for it, or give another '
-                             '--work-dir') from None
+            raise UsageError(
+                f'{folder}: another experiment is running in it; wait for it, or give another --work-dir'
+            ) from None
         yield
 
 

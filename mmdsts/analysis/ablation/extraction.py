@@ -114,8 +114,13 @@ def describe_data(dataset_cfg: dict, dataset: Any) -> list:
         info = dataset.get_data_info(index)
         path = info.get('filename')
         status = os.stat(path) if path and os.path.exists(path) else None
-        files.append((str(path or info.get('frame_dir')), int(np.ravel(info['label'])[0]),
-                      status and (status.st_size, status.st_mtime_ns)))
+        files.append(
+            (
+                str(path or info.get('frame_dir')),
+                int(np.ravel(info['label'])[0]),
+                status and (status.st_size, status.st_mtime_ns),
+            )
+        )
     return [dataset_cfg, dataset.metainfo.get('class_sets'), files]
 
 
@@ -179,8 +184,10 @@ def _dataset_config(cfg: Config, split: str, augmented: bool) -> dict:
     loader = cfg.get(f'{split}_dataloader')
     tested = cfg.get('val_dataloader') or cfg.get('test_dataloader')
     if not loader or not (augmented or tested):
-        raise UsageError(f'config {cfg.filename}: frozen features of {split!r} need {split}_dataloader'
-                         + ('' if augmented else ' and val_dataloader or test_dataloader for the pipeline'))
+        raise UsageError(
+            f'config {cfg.filename}: frozen features of {split!r} need {split}_dataloader'
+            + ('' if augmented else ' and val_dataloader or test_dataloader for the pipeline')
+        )
     dataset = _unwrapped(loader['dataset'])
     if not augmented:
         dataset.update(pipeline=_unwrapped(tested['dataset'])['pipeline'], test_mode=True)
@@ -192,7 +199,7 @@ def _unwrapped(dataset: Any) -> dict:
     while 'dataset' in dataset:
         dataset = dataset['dataset']
     if 'datasets' in dataset:
-        raise UsageError(f"dataset {dataset['type']!r} joins several data sets; frozen features take one")
+        raise UsageError(f'dataset {dataset["type"]!r} joins several data sets; frozen features take one')
     return plain(dataset)
 
 
@@ -207,10 +214,12 @@ def backbone_weights(checkpoint: str) -> dict[str, Tensor]:
     except (EOFError, OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise UsageError(f'checkpoint {checkpoint} cannot be read: {one_line(error)}') from error
     state = content.get('state_dict', content)
-    weights = {name[len('backbone.'):]: value for name, value in state.items() if name.startswith('backbone.')}
+    weights = {name[len('backbone.') :]: value for name, value in state.items() if name.startswith('backbone.')}
     if not weights:
-        raise UsageError(f'checkpoint {checkpoint} has no entries backbone.*; expected that of a recognizer, as '
-                         'tools/train.py writes it')
+        raise UsageError(
+            f'checkpoint {checkpoint} has no entries backbone.*; expected that of a recognizer, as '
+            'tools/train.py writes it'
+        )
     return weights
 
 
@@ -281,8 +290,10 @@ def _features_of(model: nn.Module, batch: dict) -> Iterator[tuple[Tensor, Tensor
     received = model.neck.take().float().cpu()
     labels = [label_of(sample) for sample in data['data_samples']]
     if len(received) != len(labels):
-        raise UsageError(f'the pipeline gives {len(received) // len(labels)} views of a clip; frozen features take '
-                         'one: set num_clips=1 of SampleFrames and one crop in the pipeline of val_dataloader')
+        raise UsageError(
+            f'the pipeline gives {len(received) // len(labels)} views of a clip; frozen features take '
+            'one: set num_clips=1 of SampleFrames and one crop in the pipeline of val_dataloader'
+        )
     if any(label.numel() != 1 for label in labels):
         raise UsageError('samples with several labels: frozen features take one class a clip')
     return zip(received, (label.reshape(()).cpu() for label in labels))

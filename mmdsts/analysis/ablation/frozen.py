@@ -173,8 +173,10 @@ def train_on_features(
             batches = _batches(train, batch_size, torch.randperm(len(train.labels), generator=order), device)
             log = _train_epoch(model, wrapper, schedule, batches)
             if not math.isfinite(log['loss']):
-                raise FloatingPointError(f'the training loss of epoch {epoch + 1} is {log["loss"]}: lower the '
-                                         'learning rate of optim_wrapper.optimizer, or clip gradients')
+                raise FloatingPointError(
+                    f'the training loss of epoch {epoch + 1} is {log["loss"]}: lower the '
+                    'learning rate of optim_wrapper.optimizer, or clip gradients'
+                )
             if on_epoch is not None:
                 on_epoch(epoch, model, log)
         seconds = clock() - start

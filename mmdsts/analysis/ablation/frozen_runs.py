@@ -70,15 +70,28 @@ def run_frozen(job: Job) -> tuple[Run, Clips]:
     task: FrozenTask = job.task
     train, test = _features(task.train), _features(task.test)
     found = train_on_features(
-        train, test, neck=task.neck, cls_head=task.cls_head, optim_wrapper=task.optim_wrapper, epochs=task.epochs,
-        batch_size=task.batch_size, seed=job.seed, device=task.device,
+        train,
+        test,
+        neck=task.neck,
+        cls_head=task.cls_head,
+        optim_wrapper=task.optim_wrapper,
+        epochs=task.epochs,
+        batch_size=task.batch_size,
+        seed=job.seed,
+        device=task.device,
     )
     sets = None if test.groups is None else class_groups(found.scores.shape[1], train, test)
     clips = judge(found.scores.numpy(), test.labels.numpy(), sets)
     agreements = [value for name, value in found.log.items() if name.startswith('agreement/')]
     run = Run(
-        job.variant, job.seed, *clips.accuracies(), found.parameters, round(found.seconds, 1), found.log['loss'],
-        float(np.mean(agreements)) if agreements else None, job.key,
+        job.variant,
+        job.seed,
+        *clips.accuracies(),
+        found.parameters,
+        round(found.seconds, 1),
+        found.log['loss'],
+        float(np.mean(agreements)) if agreements else None,
+        job.key,
     )
     return run, clips
 

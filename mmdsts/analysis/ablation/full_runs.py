@@ -67,8 +67,16 @@ def describe_experiment_data(cfg: Config) -> Data:
     return Data(fingerprint(described), sets)
 
 
-def full_job(cfg: Config, variant: Variant, seed: int, checkpoint: str | None, start_key: str, data: Data,
-             folder: Path, tools: Path) -> Job:
+def full_job(
+    cfg: Config,
+    variant: Variant,
+    seed: int,
+    checkpoint: str | None,
+    start_key: str,
+    data: Data,
+    folder: Path,
+    tools: Path,
+) -> Job:
     """The run of a variant.
 
     Args:
@@ -84,8 +92,13 @@ def full_job(cfg: Config, variant: Variant, seed: int, checkpoint: str | None, s
     work_dir = (folder / 'runs' / f'{slug(variant.name)}-s{seed}').absolute()
     made = run_config(cfg, variant, checkpoint, str(work_dir / _SCORES))
     made.work_dir = None
-    settings = plain({name: value for name, value in made.to_dict().items()
-                      if name not in ('load_from', 'test_evaluator', 'work_dir')})
+    settings = plain(
+        {
+            name: value
+            for name, value in made.to_dict().items()
+            if name not in ('load_from', 'test_evaluator', 'work_dir')
+        }
+    )
     key = fingerprint('full', settings, seed, start_key, data.key, code_digest())
     task = FullTask(made.pretty_text, str(work_dir), str(tools), data.class_sets)
     return Job(variant.name, seed, key, task)
@@ -118,8 +131,14 @@ class FullRuns:
         clips = judge(scores, found['labels'].numpy(), sets)
         log = read_log(folder)
         run = Run(
-            job.variant, job.seed, *clips.accuracies(), _parameters(config), round(log['seconds'], 1), log['loss'],
-            log['agreement'], job.key,
+            job.variant,
+            job.seed,
+            *clips.accuracies(),
+            _parameters(config),
+            round(log['seconds'], 1),
+            log['loss'],
+            log['agreement'],
+            job.key,
         )
         return run, clips
 
@@ -150,8 +169,9 @@ class FullRuns:
             if not done.is_file():
                 # MMEngine's automatic resuming forgets load_from, so only where there is something to resume.
                 resume = ['--resume'] if _last_checkpoint(folder) else []
-                self._call(job, 'train', config, '--work-dir', folder, '--seed', job.seed, '--no-validate', *resume,
-                           lock=lock)
+                self._call(
+                    job, 'train', config, '--work-dir', folder, '--seed', job.seed, '--no-validate', *resume, lock=lock
+                )
                 done.write_text('')
         return config
 
@@ -187,16 +207,23 @@ class FullRuns:
         with open(log, 'a', encoding='utf-8') as file:
             with self._guard:
                 self._check()
-                process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                           env=env, pass_fds=() if lock is None else (lock,))
+                process = subprocess.Popen(
+                    command,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                    env=env,
+                    pass_fds=() if lock is None else (lock,),
+                )
                 self._processes.add(process)
         status = process.wait()
         with self._guard:
             self._processes.discard(process)
         if status:
             lines = [line.strip() for line in log.read_text(errors='replace').splitlines() if line.strip()]
-            raise RunError(f'tools/{tool}.py ended with status {status}: {lines[-1] if lines else "no output"} '
-                           f'(see {log})')
+            raise RunError(
+                f'tools/{tool}.py ended with status {status}: {lines[-1] if lines else "no output"} (see {log})'
+            )
 
 
 def read_log(folder: Path) -> dict:

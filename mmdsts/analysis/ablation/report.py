@@ -80,8 +80,15 @@ def markdown(report: Report) -> str:
     lines = ['| ' + ' | '.join([*head, 'verdict']) + ' |', '|' + ' --- |' + ' ---: |' * (len(head) - 1) + ' --- |']
     for row in report.rows:
         is_baseline = row.title == report.baseline
-        cells = [row.title, f'{row.runs[0].parameters:,}', _figure(row.mean('seconds'), 0), _percent(row, 'agreement'),
-                 str(len(row.runs)), _percent(row, 'accuracy'), _difference(row.comparison, is_baseline)]
+        cells = [
+            row.title,
+            f'{row.runs[0].parameters:,}',
+            _figure(row.mean('seconds'), 0),
+            _percent(row, 'agreement'),
+            str(len(row.runs)),
+            _percent(row, 'accuracy'),
+            _difference(row.comparison, is_baseline),
+        ]
         if sets:
             cells += [_percent(row, 'within_set'), _difference(row.within, is_baseline)]
         verdict = 'baseline' if is_baseline else _verdict(row.comparison, report.ranking)
@@ -104,8 +111,9 @@ def draw(report: Report, path: Path) -> Path:
         places = [(i + shift, getattr(row, field)) for i, row in enumerate(rows) if getattr(row, field) is not None]
         if places:
             ys = [y for y, _ in places]
-            middle, low, high = (100 * np.array([getattr(c.difference, end) for _, c in places])
-                                 for end in ('mean', 'low', 'high'))
+            middle, low, high = (
+                100 * np.array([getattr(c.difference, end) for _, c in places]) for end in ('mean', 'low', 'high')
+            )
             ax.errorbar(middle, ys, xerr=[middle - low, high - middle], fmt=marker, color=color, capsize=3, label=label)
     ax.set(yticks=range(len(rows)), xlabel=f'accuracy against: {report.baseline} (points, 95 %, paired)')
     ax.set_yticklabels([row.title for row in rows])
@@ -150,11 +158,15 @@ def _how_many(seeds: int | None, clips: int | None) -> str:
 
 def _conclusion(report: Report) -> str:
     ranking, baseline = report.ranking, report.baseline
-    lines = [f'{report.clips:,} test clips. Each variant is paired with the baseline ({baseline}): same start, same '
-             'batches, same clips. Intervals of differences cover seeds and clips.']
+    lines = [
+        f'{report.clips:,} test clips. Each variant is paired with the baseline ({baseline}): same start, same '
+        'batches, same clips. Intervals of differences cover seeds and clips.'
+    ]
     if ranking.baseline is None:
-        lines.append('**No ranking:** one seed does not say how much the seed decides. Run at least two, better five; '
-                     'the intervals above cover the clips alone.')
+        lines.append(
+            '**No ranking:** one seed does not say how much the seed decides. Run at least two, better five; '
+            'the intervals above cover the clips alone.'
+        )
     elif not ranking.allowed:
         own, enough = ranking.baseline, _how_many(ranking.seeds, ranking.clips)
         lines.append(
@@ -164,8 +176,10 @@ def _conclusion(report: Report) -> str:
             + (f'{enough} would do, if the difference stays.' if enough else 'No number of seeds or clips would do.')
         )
     else:
-        lines.append(f'The seeds of the baseline alone spread it by {100 * ranking.baseline.width:.1f} points (95 %), '
-                     'less than the largest difference: verdicts are given where an interval lies on one side of zero.')
+        lines.append(
+            f'The seeds of the baseline alone spread it by {100 * ranking.baseline.width:.1f} points (95 %), '
+            'less than the largest difference: verdicts are given where an interval lies on one side of zero.'
+        )
     return '\n'.join(lines)
 
 

@@ -233,8 +233,10 @@ def _enough(difference: np.ndarray) -> tuple[int | None, int | None]:
         degrees = total**2 / (by_seed**2 / (seeds - 1) + by_clip**2 / (clips - 1))
         return _t(degrees) * math.sqrt(total)
 
-    return (_first(lambda s: half_width(s, clips) < mean, seeds + 1),
-            _first(lambda n: half_width(seeds, n) < mean, clips + 1))
+    return (
+        _first(lambda s: half_width(s, clips) < mean, seeds + 1),
+        _first(lambda n: half_width(seeds, n) < mean, clips + 1),
+    )
 
 
 def _first(holds, start: int) -> int | None:

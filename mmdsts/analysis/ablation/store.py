@@ -136,12 +136,25 @@ def slug(variant: str) -> str:
 
 def _parse(row: dict) -> Run | None:
     """A run, or ``None`` for a line that a killed process left unfinished."""
+
     def number(name: str) -> float | None:
         return float(row[name]) if row[name] else None
 
     try:
-        return Run(row['variant'], int(row['seed']), float(row['accuracy']), number('within_set'),
-                   int(row['parameters']), float(row['seconds']), number('loss'), number('agreement'),
-                   str(row['key'])) if row['key'] and len(row['key']) == 64 else None
+        return (
+            Run(
+                row['variant'],
+                int(row['seed']),
+                float(row['accuracy']),
+                number('within_set'),
+                int(row['parameters']),
+                float(row['seconds']),
+                number('loss'),
+                number('agreement'),
+                str(row['key']),
+            )
+            if row['key'] and len(row['key']) == 64
+            else None
+        )
     except (KeyError, TypeError, ValueError):
         return None

@@ -106,9 +106,7 @@ class TwoOperatorNeck(BaseModule):
         self.in_index = in_index
         self.keep_stages = keep_stages
         self.reduce = nn.Conv3d(in_channels, channels, 1) if hidden_channels is not None else nn.Identity()
-        self.layers = nn.ModuleList(
-            TwoOperatorLayer(channels, width, norm_cfg, act_cfg) for _ in range(num_layers)
-        )
+        self.layers = nn.ModuleList(TwoOperatorLayer(channels, width, norm_cfg, act_cfg) for _ in range(num_layers))
         self.expand = nn.Conv3d(channels, in_channels, 1) if hidden_channels is not None else nn.Identity()
         if zero_init:
             last = self.layers[-1].fuse if hidden_channels is None else self.expand

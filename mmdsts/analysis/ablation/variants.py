@@ -18,7 +18,14 @@ SHORT = dict(N='num_neurons', L='num_layers')
 
 #: What a plain neck shares with a DSTS neck.
 _SHARED = (
-    'in_channels', 'num_layers', 'hidden_channels', 'zero_init', 'in_index', 'keep_stages', 'norm_cfg', 'act_cfg'
+    'in_channels',
+    'num_layers',
+    'hidden_channels',
+    'zero_init',
+    'in_index',
+    'keep_stages',
+    'norm_cfg',
+    'act_cfg',
 )
 
 
@@ -132,9 +139,11 @@ def find_variant(name: str, neck: dict) -> Variant:
         changes = _changes(base)
         title, changed = 'DSTS, ' + ', '.join(f'{key} = {value}' for key, value in changes.items()), {**neck, **changes}
     else:
-        raise UsageError(f'{name}: unknown; expected one of {", ".join(NAMES)}, a group ('
-                         f'{", ".join(GROUPS)}) or an argument of the neck such as N=4, each with {UDL_SUFFIX} if '
-                         'it is to train by UDL')
+        raise UsageError(
+            f'{name}: unknown; expected one of {", ".join(NAMES)}, a group ('
+            f'{", ".join(GROUPS)}) or an argument of the neck such as N=4, each with {UDL_SUFFIX} if '
+            'it is to train by UDL'
+        )
     if udl:
         if changed is None or changed['type'] == 'TwoOperatorNeck':
             raise UsageError(f'{name}: it has no pulses and no gates, so UDL has nothing upstream to train')

@@ -60,8 +60,10 @@ def find_neck(model: nn.Module) -> DSTSNeck:
     """
     necks = [module for module in model.modules() if isinstance(module, DSTSNeck)]
     if len(necks) != 1:
-        raise UsageError(f'the model of the config has {len(necks)} necks of type DSTSNeck, expected one: there is '
-                         'nothing to say about specialization without it')
+        raise UsageError(
+            f'the model of the config has {len(necks)} necks of type DSTSNeck, expected one: there is '
+            'nothing to say about specialization without it'
+        )
     if necks[0].num_neurons == 1:
         raise UsageError('the neck has num_neurons=1, a static layer; expected several neurons to compare')
     return necks[0]

@@ -66,8 +66,15 @@ def draw_classes(found: Study, layer: int, subject: Subject) -> Figure:
         start += len(group)
     height = 0.17 * len(order)  # inches; pads are fractions of it
     bar = figure.colorbar(
-        image, ax=ax, location='top', shrink=0.7, aspect=30, pad=0.05 / height, fraction=min(0.15, 0.3 / height),
-        ticks=(0, 0.5, 1), format='{x:.0%}',
+        image,
+        ax=ax,
+        location='top',
+        shrink=0.7,
+        aspect=30,
+        pad=0.05 / height,
+        fraction=min(0.15, 0.3 / height),
+        ticks=(0, 0.5, 1),
+        format='{x:.0%}',
     )
     bar.set_label("share of the class's clips", fontsize=8)
     bar.ax.tick_params(labelsize=8, length=2)

@@ -1,4 +1,5 @@
 """A recorded backbone as the features of the hypergradient: no second derivatives of the backbone (METHOD 2)."""
+
 from __future__ import annotations
 
 from typing import Callable, ContextManager
@@ -26,8 +27,9 @@ class BackboneFeatures:
         autocast: Makes the context of one forward.
     """
 
-    def __init__(self, tape: BackboneTape, parameters: dict[str, Tensor],
-                 autocast: Callable[[], ContextManager]) -> None:
+    def __init__(
+        self, tape: BackboneTape, parameters: dict[str, Tensor], autocast: Callable[[], ContextManager]
+    ) -> None:
         self.tape = tape
         self.names = parameters.keys()
         self._parameters = parameters
@@ -44,8 +46,9 @@ class BackboneFeatures:
         if not pairs:
             return dict.fromkeys(self.names)
         outputs, gradients = zip(*pairs)
-        found = torch.autograd.grad(outputs, list(self._parameters.values()), gradients, retain_graph=True,
-                                    allow_unused=True)
+        found = torch.autograd.grad(
+            outputs, list(self._parameters.values()), gradients, retain_graph=True, allow_unused=True
+        )
         return dict(zip(self.names, found))
 
     def push_forward(self, direction: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -57,12 +60,16 @@ class BackboneFeatures:
         prefix = len(self.tape.name) + 1
         try:
             with torch.no_grad(), forward_ad.dual_level(), self._autocast():
-                dual = {name[prefix:]: forward_ad.make_dual(self._parameters[name].detach(), t)
-                        for name, t in direction.items()}
+                dual = {
+                    name[prefix:]: forward_ad.make_dual(self._parameters[name].detach(), t)
+                    for name, t in direction.items()
+                }
                 outputs = [forward_ad.unpack_dual(out) for out in self.tape.again(dual)]
         except (NotImplementedError, RuntimeError) as error:
             if 'forward AD' not in str(error) and 'forward mode' not in str(error).lower():
                 raise
             raise ForwardModeError(str(error)) from error
-        return {f'feature {i}': torch.zeros_like(out.primal) if out.tangent is None else out.tangent
-                for i, out in enumerate(outputs)}
+        return {
+            f'feature {i}': torch.zeros_like(out.primal) if out.tangent is None else out.tangent
+            for i, out in enumerate(outputs)
+        }

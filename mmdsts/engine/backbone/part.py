@@ -1,4 +1,5 @@
 """How the backbone takes part in the simulated, meta and actual step: decided once, when a window opens."""
+
 from __future__ import annotations
 
 from contextlib import nullcontext
@@ -42,8 +43,14 @@ class BackbonePart(NamedTuple):
     features: Features | None = None
 
 
-def take_part(model: nn.Module, options: UDLOptions, upstream: dict[str, Tensor], downstream: dict[str, Tensor],
-              autocast: Context, forward_mode: bool = True) -> BackbonePart:
+def take_part(
+    model: nn.Module,
+    options: UDLOptions,
+    upstream: dict[str, Tensor],
+    downstream: dict[str, Tensor],
+    autocast: Context,
+    forward_mode: bool = True,
+) -> BackbonePart:
     """Choose how the backbone takes part.
 
     Args:
@@ -68,8 +75,9 @@ def take_part(model: nn.Module, options: UDLOptions, upstream: dict[str, Tensor]
     return BackbonePart()
 
 
-def in_simulated_step(model: nn.Module, options: UDLOptions, upstream: dict[str, Tensor],
-                      downstream: dict[str, Tensor]) -> dict[str, Tensor]:
+def in_simulated_step(
+    model: nn.Module, options: UDLOptions, upstream: dict[str, Tensor], downstream: dict[str, Tensor]
+) -> dict[str, Tensor]:
     """The downstream parameters that the simulated step moves: with ``scope='neck'`` those outside the backbone.
 
     Raises:
@@ -79,12 +87,16 @@ def in_simulated_step(model: nn.Module, options: UDLOptions, upstream: dict[str,
         return downstream
     name = options.backbone
     if name not in model._modules:
-        raise ValueError(f"udl.scope='neck' leaves {name!r} out, but {type(model).__name__} has only "
-                         f"{sorted(model._modules)}; set udl.backbone or scope='full'")
+        raise ValueError(
+            f"udl.scope='neck' leaves {name!r} out, but {type(model).__name__} has only "
+            f"{sorted(model._modules)}; set udl.backbone or scope='full'"
+        )
     deciding, left_out = _inside(upstream, name), _inside(downstream, name)
     if deciding:
-        raise ValueError(f"udl.scope='neck' takes the features of {name!r} as constants, but upstream parameters are "
-                         f"in it: {list(deciding)[:3]}; set scope='full'")
+        raise ValueError(
+            f"udl.scope='neck' takes the features of {name!r} as constants, but upstream parameters are "
+            f"in it: {list(deciding)[:3]}; set scope='full'"
+        )
     return {n: t for n, t in downstream.items() if n not in left_out}
 
 

@@ -4,6 +4,7 @@ Both steps see the same batch with the same downstream parameters and the same n
 outputs are the same too. While a tape is in use, a stand-in takes the backbone's place in the recognizer;
 the recognizer does not notice, so no subclass of it is needed.
 """
+
 from __future__ import annotations
 
 from contextlib import contextmanager
@@ -72,9 +73,14 @@ class BackboneTape:
             raise RuntimeError(
                 f"{type(self.model).__name__} did not run its '{self.name}' through one of "
                 f"{FEATURE_METHODS}, so its features cannot be shared between UDL's steps; set "
-                "udl=dict(backbone=None, scope='full')")
-        self.outputs = [pair for call in self._calls for pair in zip(_tensors(call.output), _tensors(call.given))
-                        if pair[0].requires_grad]
+                "udl=dict(backbone=None, scope='full')"
+            )
+        self.outputs = [
+            pair
+            for call in self._calls
+            for pair in zip(_tensors(call.output), _tensors(call.given))
+            if pair[0].requires_grad
+        ]
         if leaves:
             for out, _ in self.outputs:
                 reject_reentrant_checkpointing(out)
@@ -95,8 +101,10 @@ class BackboneTape:
         def call(method: str, *args, **kwargs) -> Any:
             entry = next(calls, None)
             if entry is None:
-                raise RuntimeError(f"{type(self.model).__name__} ran its '{self.name}' more often than in "
-                                   "the simulated step; set udl=dict(backbone=None, scope='full')")
+                raise RuntimeError(
+                    f"{type(self.model).__name__} ran its '{self.name}' more often than in "
+                    "the simulated step; set udl=dict(backbone=None, scope='full')"
+                )
             entry.random_state_after.restore()
             return _detached(entry.output) if detach else entry.output
 

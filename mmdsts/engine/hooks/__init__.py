@@ -9,6 +9,11 @@ from .temperature_hook import TemperatureHook
 from .visualization_hook import ViewVisualizationHook
 
 __all__ = [
-    'DurableCheckpointHook', 'FiniteHook', 'RandomStateHook', 'RoutingWatchHook', 'StopHook', 'TemperatureHook',
-    'ViewVisualizationHook'
+    'DurableCheckpointHook',
+    'FiniteHook',
+    'RandomStateHook',
+    'RoutingWatchHook',
+    'StopHook',
+    'TemperatureHook',
+    'ViewVisualizationHook',
 ]

@@ -1,4 +1,5 @@
 """MMEngine's checkpoint hook, made to outlive kills, full disks and broken files."""
+
 from __future__ import annotations
 
 import os
@@ -91,8 +92,10 @@ class DurableCheckpointHook(CheckpointHook):
             runner.logger.info(f'The newest checkpoint that can be read is {found.path}')
             runner._load_from = found.path
         else:
-            runner.logger.info(f'No checkpoint in {runner.work_dir}: training starts from the beginning'
-                               + (f' with the weights of {self.load_from}' if self.load_from else ''))
+            runner.logger.info(
+                f'No checkpoint in {runner.work_dir}: training starts from the beginning'
+                + (f' with the weights of {self.load_from}' if self.load_from else '')
+            )
             # Without this MMEngine would look for its note, and take what it names.
             runner._resume = False
             runner._load_from = self.load_from
@@ -131,7 +134,8 @@ class DurableCheckpointHook(CheckpointHook):
                 runner.logger.warning(
                     f'{Path(earlier[0]).parent} holds {len(earlier)} checkpoint(s) of an earlier run. This run was not '
                     'asked to resume: it starts from the beginning and replaces those of the same name. To go on from '
-                    'the newest, end it now and resume (--resume)')
+                    'the newest, end it now and resume (--resume)'
+                )
         if self.backend_args is None and self.file_client_args is None and '://' not in str(self.out_dir):
             self.backend_args = dict(backend=ATOMIC)
         super().before_train(runner)
@@ -164,15 +168,18 @@ class DurableCheckpointHook(CheckpointHook):
         try:
             self._partial = PartialEpoch(loop.dataloader, self.batches_done, keep_first=self._pairs_with_first(loop))
         except TypeError as error:
-            runner.logger.warning(f'Epoch {runner.epoch + 1} begins anew, {self.batches_done} of its batches are '
-                                  f'trained on once more: {error}')
+            runner.logger.warning(
+                f'Epoch {runner.epoch + 1} begins anew, {self.batches_done} of its batches are '
+                f'trained on once more: {error}'
+            )
             loop._iter -= self.batches_done
             self.iters_done = self.iters_saved = loop._iter
             self.batches_done = 0
             return
         loop.batches_done = self.batches_done
-        runner.logger.info(f'Epoch {runner.epoch + 1} goes on after {self.batches_done} of its '
-                           f'{len(loop.dataloader)} batches')
+        runner.logger.info(
+            f'Epoch {runner.epoch + 1} goes on after {self.batches_done} of its {len(loop.dataloader)} batches'
+        )
 
     @staticmethod
     def by_batches(runner) -> bool:
@@ -220,7 +227,7 @@ class DurableCheckpointHook(CheckpointHook):
         outdated = []
         if self.max_keep_ckpts > 0:
             steps = [s for s in self.keep_ckpt_ids if s != step] + [step]
-            outdated, kept = steps[:-self.max_keep_ckpts], steps[-self.max_keep_ckpts:]
+            outdated, kept = steps[: -self.max_keep_ckpts], steps[-self.max_keep_ckpts :]
             # The new checkpoint names those that are about to go, too: a run that is killed before they are gone
             # removes them when it resumes.
             runner.message_hub.update_info('keep_ckpt_ids', steps)
@@ -244,9 +251,16 @@ class DurableCheckpointHook(CheckpointHook):
         with _explained(path):
             _require_finite(runner, path)
             runner.save_checkpoint(
-                self.out_dir, name, self.file_client_args, save_optimizer=self.save_optimizer,
-                save_param_scheduler=self.save_param_scheduler, meta=meta, by_epoch=by_epoch,
-                backend_args=self.backend_args, **kwargs)
+                self.out_dir,
+                name,
+                self.file_client_args,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=meta,
+                by_epoch=by_epoch,
+                backend_args=self.backend_args,
+                **kwargs,
+            )
             if is_main_process():
                 if os.path.isfile(path):
                     read_checkpoint(path)
@@ -285,7 +299,8 @@ def _explained(path: str) -> Iterator[None]:
     except OSError as error:
         raise CheckpointError(
             f'checkpoint {error.filename or path} cannot be written: {error.strerror or error}. Earlier checkpoints '
-            'are kept. Make room or give write access, then go on from the newest of them (--resume)') from error
+            'are kept. Make room or give write access, then go on from the newest of them (--resume)'
+        ) from error
 
 
 def _require_finite(runner, path: str) -> None:
@@ -301,4 +316,5 @@ def _require_finite(runner, path: str) -> None:
         raise CheckpointError(
             f'checkpoint {path} is not written: {len(broken)} tensors of the model are not finite, {broken[0]} among '
             f'them (iteration {runner.iter}, epoch {runner.epoch}). Earlier checkpoints are kept. Lower the learning '
-            'rate or look for broken samples, then go on from the newest of them (--resume)')
+            'rate or look for broken samples, then go on from the newest of them (--resume)'
+        )

@@ -1,4 +1,5 @@
 """Numbers that are not finite end a training before they spoil what is saved of it."""
+
 from __future__ import annotations
 
 import logging
@@ -10,8 +11,9 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
-_ADVICE = ('Checkpoints so far are kept: mend the cause (a broken sample, a learning rate too high), then resume '
-           '(--resume)')
+_ADVICE = (
+    'Checkpoints so far are kept: mend the cause (a broken sample, a learning rate too high), then resume (--resume)'
+)
 
 
 @HOOKS.register_module()
@@ -36,16 +38,21 @@ class FiniteHook(Hook):
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict[str, Any] | None = None) -> None:
         """Look at the losses, and at the weights where a loss is not finite."""
-        losses = {key: float(torch.as_tensor(value).detach().float().mean()) for key, value in (outputs or {}).items()
-                  if 'loss' in key and isinstance(value, (float, int, np.number, torch.Tensor))}
+        losses = {
+            key: float(torch.as_tensor(value).detach().float().mean())
+            for key, value in (outputs or {}).items()
+            if 'loss' in key and isinstance(value, (float, int, np.number, torch.Tensor))
+        }
         bad = ', '.join(f'{key} is {value}' for key, value in losses.items() if not np.isfinite(value))
         if not bad:
             return
         broken = [name for name, p in runner.model.named_parameters() if not p.isfinite().all()]
         where = f'iteration {runner.iter + 1}: {_place(runner, batch_idx)}: {bad}'
         if broken:
-            raise FloatingPointError(f'{where}, and {len(broken)} tensors of weights are not finite any more, '
-                                     f'{broken[0]} among them. {_ADVICE}')
+            raise FloatingPointError(
+                f'{where}, and {len(broken)} tensors of weights are not finite any more, '
+                f'{broken[0]} among them. {_ADVICE}'
+            )
         print_log(f'{where}; the weights are finite, training goes on', logger='current', level=logging.WARNING)
 
 
@@ -55,7 +62,8 @@ def _check(batch: Any, where: str) -> None:
         if torch.is_tensor(sample) and sample.is_floating_point() and not sample.isfinite().all():
             raise FloatingPointError(
                 f'{where}, sample {i}{_name(batch, i)}: its input has {int((~sample.isfinite()).sum())} values that are'
-                f' not finite. Nothing was trained on it. {_ADVICE}')
+                f' not finite. Nothing was trained on it. {_ADVICE}'
+            )
 
 
 def _place(runner, batch_idx: int) -> str:

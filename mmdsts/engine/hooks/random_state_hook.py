@@ -1,4 +1,5 @@
 """Random generators in checkpoints, so that a resumed run is the run that never stopped."""
+
 from __future__ import annotations
 
 import logging
@@ -54,8 +55,9 @@ class RandomStateHook(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """The same where a checkpoint by iterations is due."""
         hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook) and not hook.by_epoch]
-        if any(self.every_n_train_iters(runner, hook.interval) for hook in hooks) or \
-                (hooks and self.is_last_train_iter(runner)):
+        if any(self.every_n_train_iters(runner, hook.interval) for hook in hooks) or (
+            hooks and self.is_last_train_iter(runner)
+        ):
             self.gather(runner)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
@@ -70,8 +72,12 @@ class RandomStateHook(Hook):
         states = checkpoint.get(KEY)
         if states is None or len(states) != get_world_size():
             found = 'no random state' if states is None else f'the random state of {len(states)} process(es)'
-            print_log(f'The checkpoint holds {found}, this run has {get_world_size()} process(es): training '
-                      'goes on, but not as if it had never stopped', logger='current', level=logging.WARNING)
+            print_log(
+                f'The checkpoint holds {found}, this run has {get_world_size()} process(es): training '
+                'goes on, but not as if it had never stopped',
+                logger='current',
+                level=logging.WARNING,
+            )
             return
         state = states[get_rank()]
         fetch = {kind: RandomState.from_state_dict(s) for kind, s in state['fetch'].items()}
@@ -91,5 +97,7 @@ class RandomStateHook(Hook):
 
     def _state(self, runner) -> dict[str, Any]:
         fetch = getattr(runner.train_loop, 'fetch_states', {})
-        return dict(now=(self._before_val or RandomState.capture()).state_dict(),
-                    fetch={kind: state.state_dict() for kind, state in fetch.items()})
+        return dict(
+            now=(self._before_val or RandomState.capture()).state_dict(),
+            fetch={kind: state.state_dict() for kind, state in fetch.items()},
+        )

@@ -1,4 +1,5 @@
 """Watches whether the layers of a DSTS neck learn to decide (METHOD 1, known dangers)."""
+
 from __future__ import annotations
 
 import logging
@@ -22,15 +23,17 @@ _WARNED = 'routing_watch'
 _COLLAPSED = (
     'DSTS layer {layer} has collapsed: neuron {neuron} took {share:.0%} of the samples of the last {window} iterations '
     'and the other {others} learn nothing. Keep the neurons in use with the load-balance loss '
-    "(model.neck.balance_weight=0.01, or more) and pulses that no mean shared by all samples decides "
+    '(model.neck.balance_weight=0.01, or more) and pulses that no mean shared by all samples decides '
     "(model.neck.pulse='centered'); if it comes back, lower the rate of what decides (udl.upstream_lr) or take fewer "
-    'neurons (model.neck.num_neurons)')
+    'neurons (model.neck.num_neurons)'
+)
 _UNDECIDED = (
     'DSTS layer {layer} does not decide: of the samples of the last {window} iterations {agreement:.0%} activated the '
     'neuron that the test would choose, where chance among {neurons} neurons gives {chance:.0%}; its neurons learn '
     'from samples that noise sends them. Train longer or at a higher rate, let pulses start larger against the noise '
     "(model.neck.pulse='centered', model.neck.pulse_scale=2; 0.5 is the default), or take fewer neurons "
-    '(model.neck.num_neurons)')
+    '(model.neck.num_neurons)'
+)
 
 
 @HOOKS.register_module()
@@ -65,8 +68,7 @@ class RoutingWatchHook(Hook):
     # After RuntimeInfoHook has taken over the figures of an iteration, before LoggerHook writes them.
     priority = 'NORMAL'
 
-    def __init__(self, window: int = 50, begin: float = 0.5, collapsed: float = 0.95,
-                 undecided: float = 1 / 3) -> None:
+    def __init__(self, window: int = 50, begin: float = 0.5, collapsed: float = 0.95, undecided: float = 1 / 3) -> None:
         if window < 1:
             raise ValueError(f'window is {window}, expected a number of iterations, at least 1')
         for name, value in dict(begin=begin, undecided=undecided).items():
@@ -132,8 +134,10 @@ class RoutingWatchHook(Hook):
         troubles = {}
         if largest >= self.collapsed:
             troubles['collapsed'] = _COLLAPSED.format(
-                layer=layer, neuron=shares.index(largest), share=largest, window=self.window, others=len(shares) - 1)
+                layer=layer, neuron=shares.index(largest), share=largest, window=self.window, others=len(shares) - 1
+            )
         if agreement - chance < self.undecided * (1 - chance):
             troubles['undecided'] = _UNDECIDED.format(
-                layer=layer, agreement=agreement, window=self.window, neurons=len(shares), chance=chance)
+                layer=layer, agreement=agreement, window=self.window, neurons=len(shares), chance=chance
+            )
         return troubles

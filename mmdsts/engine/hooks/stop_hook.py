@@ -1,4 +1,5 @@
 """Ending a training on request without losing it: SIGTERM, Ctrl-C, a data worker that died."""
+
 from __future__ import annotations
 
 import os
@@ -158,8 +159,11 @@ class StopHook(Hook):
         if number:
             self._end(number, together=True)
         # At the end of an epoch its hooks come next, which save by themselves.
-        rest = len(runner.train_dataloader) - hook.batches_done if hook.by_batches(runner) else \
-            runner.max_iters - hook.iters_done
+        rest = (
+            len(runner.train_dataloader) - hook.batches_done
+            if hook.by_batches(runner)
+            else runner.max_iters - hook.iters_done
+        )
         self.between = rest > 0
         # Looked at only now: what comes from here on finds the run between two iterations.
         if self._worker_error is not None:

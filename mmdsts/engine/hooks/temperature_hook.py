@@ -1,4 +1,5 @@
 """A schedule for the temperature of the synaptic mechanism (METHOD 1.2, "Known dangers")."""
+
 from __future__ import annotations
 
 import math
@@ -32,8 +33,9 @@ class TemperatureHook(Hook):
 
     priority = 'NORMAL'
 
-    def __init__(self, start: float, end: float, policy: str = 'cosine', until: float = 1.0,
-                 module: str = 'neck') -> None:
+    def __init__(
+        self, start: float, end: float, policy: str = 'cosine', until: float = 1.0, module: str = 'neck'
+    ) -> None:
         if min(start, end) <= 0:
             raise ValueError(f'start and end are {start} and {end}, expected positive temperatures')
         if policy not in POLICIES:
@@ -62,7 +64,9 @@ class TemperatureHook(Hook):
             module = attrgetter(self.module)(model)
             module.temperature  # noqa: B018
         except AttributeError as error:
-            raise ValueError(f'TemperatureHook: {type(model).__name__} has no {self.module!r} with a '
-                             f'temperature ({error}); set module to the path of a DSTS neck') from error
+            raise ValueError(
+                f'TemperatureHook: {type(model).__name__} has no {self.module!r} with a '
+                f'temperature ({error}); set module to the path of a DSTS neck'
+            ) from error
         module.temperature = self.value(runner.iter / max(runner.max_iters, 1))
         runner.message_hub.update_scalar('train/temperature', module.temperature)

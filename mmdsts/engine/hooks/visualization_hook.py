@@ -1,4 +1,5 @@
 """Drawing predictions into the clips that a recognizer saw."""
+
 from __future__ import annotations
 
 from typing import Sequence
@@ -22,8 +23,10 @@ def first_view(video: Tensor) -> Tensor:
         return video[0]
     if video.ndim == 4 and video.shape[1] == 3:
         return video.transpose(0, 1)
-    raise ValueError(f'Cannot draw into an input of shape {tuple(video.shape)}, expected (views, 3, T, H, W) or '
-                     '(T, 3, H, W). Leave out --show and --show-dir.')
+    raise ValueError(
+        f'Cannot draw into an input of shape {tuple(video.shape)}, expected (views, 3, T, H, W) or '
+        '(T, 3, H, W). Leave out --show and --show-dir.'
+    )
 
 
 @HOOKS.register_module()

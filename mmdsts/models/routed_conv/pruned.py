@@ -48,14 +48,10 @@ def pruned_conv(x: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tens
 
 # Since torch 2.4 both take the device; before, the CPU had functions of its own.
 _cpu_autocast_enabled = (
-    partial(torch.is_autocast_enabled, 'cpu')
-    if hasattr(torch, 'get_autocast_dtype')
-    else torch.is_autocast_cpu_enabled
+    partial(torch.is_autocast_enabled, 'cpu') if hasattr(torch, 'get_autocast_dtype') else torch.is_autocast_cpu_enabled
 )
 _cpu_autocast_dtype = (
-    partial(torch.get_autocast_dtype, 'cpu')
-    if hasattr(torch, 'get_autocast_dtype')
-    else torch.get_autocast_cpu_dtype
+    partial(torch.get_autocast_dtype, 'cpu') if hasattr(torch, 'get_autocast_dtype') else torch.get_autocast_cpu_dtype
 )
 
 

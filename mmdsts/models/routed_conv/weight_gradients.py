@@ -130,9 +130,7 @@ def over_channels(product: Tensor) -> Tensor:
 
 class _WeightGradients(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, choice: Tensor, masks: Tensor, per_sample: Tensor, *weights: Tensor
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, choice: Tensor, masks: Tensor, per_sample: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
         ctx.save_for_backward(choice, masks, per_sample, *weights)
         ctx.set_materialize_grads(False)
         grad_choice, grad_masks, grad_weights = lean_weight_gradients(choice, masks, weights, per_sample)

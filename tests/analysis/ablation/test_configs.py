@@ -67,8 +67,14 @@ def test_frames_of_a_batch_do_not_depend_on_the_variant(cfg):
 
 
 def test_options_of_udl_are_those_of_the_config():
-    wrapper = dict(type='UDLOptimWrapper', udl=dict(direct_term=True), amp=dict(dtype='bfloat16'), clip_grad=dict(x=1),
-                   constructor='UDLOptimWrapperConstructor', base_constructor='Other')
+    wrapper = dict(
+        type='UDLOptimWrapper',
+        udl=dict(direct_term=True),
+        amp=dict(dtype='bfloat16'),
+        clip_grad=dict(x=1),
+        constructor='UDLOptimWrapperConstructor',
+        base_constructor='Other',
+    )
     assert with_update(wrapper, True) == wrapper
     assert with_update(wrapper, False) == dict(type='OptimWrapper', clip_grad=dict(x=1))
     assert with_update(dict(optimizer=1), True) == dict(type='UDLOptimWrapper', optimizer=1)

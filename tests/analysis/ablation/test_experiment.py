@@ -27,8 +27,14 @@ def fail_at_two(job):
 @pytest.mark.parametrize('workers, processes', [(1, True), (1, False), (2, False)])
 def test_a_failing_run_is_reported_and_the_others_are_kept(tmp_path, workers, processes):
     ended = {}
-    failures = run_jobs(JOBS, RunStore(tmp_path), fail_at_two, workers=workers, processes=processes,
-                        on_end=lambda job, result: ended.update({job.seed: result}))
+    failures = run_jobs(
+        JOBS,
+        RunStore(tmp_path),
+        fail_at_two,
+        workers=workers,
+        processes=processes,
+        on_end=lambda job, result: ended.update({job.seed: result}),
+    )
     assert sorted(failure.reason for failure in failures) == ['no such neck and more', 'see train.log']
     assert sorted(ended) == [0, 1, 2, 3, 4]
     assert isinstance(ended[2], Failure)

@@ -100,8 +100,10 @@ def test_another_checkpoint_another_pipeline_or_other_videos_are_another_set(cfg
 
 def test_augmented_passes_differ_and_are_reproducible(cfg, tiny, tmp_path):
     torch.manual_seed(3)
-    found = [extract_features(cfg, tiny[1], 'train', augmented_passes=3, cache_dir=tmp_path / name, seed=seed)
-             for name, seed in (('a', 0), ('b', 0), ('c', 1))]
+    found = [
+        extract_features(cfg, tiny[1], 'train', augmented_passes=3, cache_dir=tmp_path / name, seed=seed)
+        for name, seed in (('a', 0), ('b', 0), ('c', 1))
+    ]
     assert found[0].features.shape[0] == 24
     assert found[0].labels.tolist() == [0, 1] * 12
     assert torch.equal(found[0].features, found[1].features)

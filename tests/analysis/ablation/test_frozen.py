@@ -123,8 +123,14 @@ def test_the_head_of_a_config_is_used():
 
 def test_epochs_are_reported_and_predictions_are_the_best_scores():
     seen = []
-    run = train_on_features(TRAIN, TEST, neck=TWO_OPERATORS, epochs=3, batch_size=16,
-                            on_epoch=lambda epoch, model, log: seen.append((epoch, log['loss'])))
+    run = train_on_features(
+        TRAIN,
+        TEST,
+        neck=TWO_OPERATORS,
+        epochs=3,
+        batch_size=16,
+        on_epoch=lambda epoch, model, log: seen.append((epoch, log['loss'])),
+    )
     assert [epoch for epoch, _ in seen] == [0, 1, 2]
     assert seen[-1][1] == run.log['loss']
     with torch.no_grad():

@@ -38,8 +38,9 @@ def test_table_has_means_paired_differences_and_verdicts():
     assert 'never run' not in text
     assert 'within sets' not in text
     assert '400 test clips' in text
-    against = markdown(make_report(TITLES, results((0.70, 0.71, 0.72), (0.80, 0.81, 0.82), (0.71, 0.70, 0.73)),
-                                   'better'))
+    against = markdown(
+        make_report(TITLES, results((0.70, 0.71, 0.72), (0.80, 0.81, 0.82), (0.71, 0.70, 0.73)), 'better')
+    )
     assert cells(against, 'one neuron')[-1] == 'below'
 
 

@@ -16,8 +16,12 @@ from mmdsts.analysis.ablation.statistics import (
 
 def table(rng, seeds, clips, seed_std, clip_std, rest_std, mean=0.0):
     """A two-way table of known variances."""
-    return (mean + seed_std * rng.normal(size=(seeds, 1)) + clip_std * rng.normal(size=clips)
-            + rest_std * rng.normal(size=(seeds, clips)))
+    return (
+        mean
+        + seed_std * rng.normal(size=(seeds, 1))
+        + clip_std * rng.normal(size=clips)
+        + rest_std * rng.normal(size=(seeds, clips))
+    )
 
 
 def test_interval_over_seeds_is_students():
@@ -45,8 +49,10 @@ def test_without_an_effect_of_the_clip_the_interval_is_that_of_the_seeds():
     assert found == pytest.approx(Interval(0.3, expected.low, expected.high), abs=0.01)
 
 
-@pytest.mark.parametrize('seeds, clips, stds', [(5, 400, (0.05, 0.2, 0.6)), (5, 100, (0.0, 0.3, 0.5)),
-                                                 (3, 200, (0.1, 0.3, 0.5)), (20, 200, (0.03, 0.3, 0.5))])
+@pytest.mark.parametrize(
+    'seeds, clips, stds',
+    [(5, 400, (0.05, 0.2, 0.6)), (5, 100, (0.0, 0.3, 0.5)), (3, 200, (0.1, 0.3, 0.5)), (20, 200, (0.03, 0.3, 0.5))],
+)
 def test_interval_covers_the_truth_as_often_as_it_says(seeds, clips, stds):
     rng, covered = np.random.default_rng(1), 0
     for trial in range(300):

@@ -1,4 +1,5 @@
 """The pass over a data set, with a neck of which one knows what each neuron says."""
+
 from __future__ import annotations
 
 import copy
@@ -50,11 +51,15 @@ class Clips:
 
 def telling_model(layers=1, **neck):
     """A recognizer whose class is the neuron that was active in the last layer."""
-    model = MODELS.build(dict(
-        type='Recognizer3D', backbone=dict(type='PassOn'),
-        neck=dict(type='DSTSNeck', in_channels=N + 1, num_layers=layers, num_neurons=N, pulse='mean', **neck),
-        cls_head=dict(type='I3DHead', num_classes=N, in_channels=N + 1, spatial_type='avg', average_clips='prob'),
-        data_preprocessor=dict(type='ActionDataPreprocessor')))
+    model = MODELS.build(
+        dict(
+            type='Recognizer3D',
+            backbone=dict(type='PassOn'),
+            neck=dict(type='DSTSNeck', in_channels=N + 1, num_layers=layers, num_neurons=N, pulse='mean', **neck),
+            cls_head=dict(type='I3DHead', num_classes=N, in_channels=N + 1, spatial_type='avg', average_clips='prob'),
+            data_preprocessor=dict(type='ActionDataPreprocessor'),
+        )
+    )
     with torch.no_grad():
         for layer in model.neck.layers:
             for parameter in layer.parameters():

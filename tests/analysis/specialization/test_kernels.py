@@ -29,8 +29,10 @@ def test_places_and_frames_of_the_channels_that_are_read(neuron):
     assert reading.temporal.tolist() == [0, 0, 1]
 
 
-@pytest.mark.parametrize(('taps', 'pattern'), [
-    ((2, 2, 2), 'steady'), ((-1, 0, 1), 'direction'), ((3, 0, -3), 'direction'), ((-1, 2, -1), 'pulse')])
+@pytest.mark.parametrize(
+    ('taps', 'pattern'),
+    [((2, 2, 2), 'steady'), ((-1, 0, 1), 'direction'), ((3, 0, -3), 'direction'), ((-1, 2, -1), 'pulse')],
+)
 def test_patterns_over_time(neuron, taps, pattern):
     with torch.no_grad():
         neuron.temporal[1, 3, :, 0, 0] = torch.tensor(taps).float()

@@ -1,4 +1,5 @@
 """The page and its files, from a record with known figures."""
+
 from __future__ import annotations
 
 import json
@@ -116,8 +117,17 @@ class _Page(HTMLParser):
 
 def test_page_needs_no_other_file(neck, tmp_path):
     done = []
-    page = write_report(record(), neck, SUBJECT, tmp_path / 'new', title='A <title>', notes=['from a test'],
-                        dataset=Frames(), clips=2, on_progress=done.append)
+    page = write_report(
+        record(),
+        neck,
+        SUBJECT,
+        tmp_path / 'new',
+        title='A <title>',
+        notes=['from a test'],
+        dataset=Frames(),
+        clips=2,
+        on_progress=done.append,
+    )
     assert page == tmp_path / 'new' / 'index.html'
     assert len(done) == parts_of(2)
     content = page.read_text()

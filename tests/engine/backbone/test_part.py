@@ -1,4 +1,5 @@
 """Which of the three ways a backbone takes part in, and that each gives the literal iteration."""
+
 import pytest
 
 from mmdsts.engine import UDLOptions

@@ -1,4 +1,5 @@
 """Sharing the backbone between steps: kinds of backbones and recognizers, and what cannot be shared."""
+
 import pytest
 import torch
 from mmaction.registry import MODELS
@@ -41,8 +42,13 @@ def build(config, seed=0):
 
 def frames_config(backbone, **neck):
     config = recognizer_config(neck=neck)
-    config.update(type='DSTSRecognizer2D', backbone=backbone, data_preprocessor=dict(
-        type='ActionDataPreprocessor', mean=[0.1, 0.2, 0.3], std=[1.1, 0.9, 1.0], format_shape='NCHW'))
+    config.update(
+        type='DSTSRecognizer2D',
+        backbone=backbone,
+        data_preprocessor=dict(
+            type='ActionDataPreprocessor', mean=[0.1, 0.2, 0.3], std=[1.1, 0.9, 1.0], format_shape='NCHW'
+        ),
+    )
     config['cls_head'] = dict(type='TSNHead', num_classes=3, in_channels=WIDTH, dropout_ratio=0.2)
     return config
 
@@ -64,6 +70,7 @@ def test_backbone_that_returns_stages(scope):
 @pytest.mark.parametrize('scope', ['neck', 'full'])
 def test_2d_backbone(scope, monkeypatch):
     import tests.engine.test_optim_wrapper as reference
+
     monkeypatch.setattr(reference, 'make_batch', lambda seed: frames_batch(seed))
     model = build(frames_config(dict(type='ToyFrames')))
     assert reference_error(model, build_wrapper(model, udl=dict(scope=scope)), scope=scope) < 1e-13
@@ -71,6 +78,7 @@ def test_2d_backbone(scope, monkeypatch):
 
 def test_every_way_that_recognizers_run_backbones():
     """torchvision's ``features``, a submodule, and timm's ``forward_features``, a method."""
+
     class Backbone(nn.Module):
         num_segments = 8
 

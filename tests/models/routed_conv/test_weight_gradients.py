@@ -44,7 +44,7 @@ def _derivatives(function, case, left_out=()):
 
 
 # Cotangents that are missing (None): of the choice, of the masks, of some weights.
-@pytest.mark.parametrize('left_out', [(), (0, ), (1, ), (0, 1), (2, 4)])
+@pytest.mark.parametrize('left_out', [(), (0,), (1,), (0, 1), (2, 4)])
 def test_equals_autograd_with_first_derivatives(case, left_out):
     for fast, literal in zip(_derivatives(_fast, case, left_out), _derivatives(_literal, case, left_out)):
         for a, b in zip(fast, literal):
