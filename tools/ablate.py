@@ -185,11 +185,11 @@ def read_control(options: dict) -> tuple[ControlSpec, dict[str, int]]:
         raise cli.UsageError(
             f'--control: unknown {", ".join(unknown)}; expected some of {", ".join(known)}, train, test'
         )
+    if isinstance(options.get('size'), list):
+        options['size'] = tuple(options['size'])
     try:
-        if 'size' in options:
-            options['size'] = tuple(options['size'])
         spec = ControlSpec(**options)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise cli.UsageError(f'--control: {error}') from error
     if not all(isinstance(n, int) and n > 0 for n in sizes.values()):
         raise cli.UsageError(f'--control: train and test must be numbers of samples, got {sizes}')

@@ -49,13 +49,19 @@ class ControlSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ('groups', 'bits', 'channels', 'seed'):
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f'{name} must be a whole number, got {getattr(self, name)!r}')
         for name in ('groups', 'bits', 'channels'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
-        if len(self.size) != 3 or min(self.size[0], self.size[2]) < 2 or self.size[1] < 1:
-            raise ValueError(f'size must be (T, H, W) with at least 2 frames and a width of 2, got {self.size}')
-        if min(self.noise, self.distance) < 0:
-            raise ValueError(f'noise and distance must not be negative, got {self.noise} and {self.distance}')
+        size = self.size if isinstance(self.size, (tuple, list)) else ()
+        if len(size) != 3 or not all(isinstance(n, int) for n in size) or min(size[0], size[2]) < 2 or size[1] < 1:
+            raise ValueError(f'size must be (T, H, W) with at least 2 frames and a width of 2, got {self.size!r}')
+        for name in ('noise', 'distance'):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 <= value < float('inf'):
+                raise ValueError(f'{name} must be a number that is not negative, got {value!r}')
 
     @property
     def num_classes(self) -> int:

@@ -56,7 +56,12 @@ def test_files_hold_it_and_are_kept(tmp_path):
     [
         (dict(groups=0), 'groups must be at least 1, got 0'),
         (dict(size=(8, 4, 1)), 'size must be'),
-        (dict(noise=-1.0), 'noise and distance must not be negative'),
+        (dict(size=5), 'size must be'),
+        (dict(size=(8, 'a', 4)), 'size must be'),
+        (dict(groups='x'), "groups must be a whole number, got 'x'"),
+        (dict(channels=2.5), 'channels must be a whole number, got 2.5'),
+        (dict(noise=-1.0), 'noise must be a number that is not negative, got -1.0'),
+        (dict(distance='far'), "distance must be a number that is not negative, got 'far'"),
     ],
 )
 def test_a_control_that_cannot_be_is_explained(change, message):
