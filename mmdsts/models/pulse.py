@@ -161,7 +161,6 @@ class CenteredPulse(Pulse):
 
     def __init__(self, num_neurons: int, scale: float, momentum: float = 0.05, eps: float = 1e-12) -> None:
         super().__init__(num_neurons, scale)
-        self.initial_scale = scale
         self.momentum = momentum
         self.eps = eps
         if num_neurons > 1:
@@ -189,7 +188,7 @@ class CenteredPulse(Pulse):
     def scale(self) -> Tensor:
         """Factor of the centred pulses, a positive scalar."""
         if not self.upstream_parameter_names:
-            return torch.tensor(self.initial_scale)
+            return torch.ones(())  # nothing to choose
         return (self.SPEED * self.log_scale).exp()
 
     def _statistics(self, pulse: Tensor) -> tuple[Tensor, Tensor]:

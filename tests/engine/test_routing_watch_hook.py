@@ -61,6 +61,14 @@ def test_a_collapsed_layer_is_named_once(tmp_path, changes, by):
     assert 'balance_weight=0.01' in warning
 
 
+def test_a_router_has_half_of_the_training_before_it_is_judged(tmp_path, monkeypatch):
+    """Pulses start below the noise, so that early on no layer decides."""
+    judged = []
+    monkeypatch.setattr(RoutingWatchHook, '_judge', lambda self, hub: judged.append(hub.get_info('iter') + 1))
+    watched(tmp_path, 24, hook=dict(window=6)).train()
+    assert judged == [12, 18, 24]
+
+
 @pytest.mark.parametrize(('changes', 'by'), LOOPS)
 def test_a_layer_that_does_not_decide_is_named_once(tmp_path, changes, by):
     watched(tmp_path, 18, by, pulse='mean', hook=dict(window=9), **changes).train()
