@@ -7,7 +7,6 @@ import logging
 import os
 from typing import Any, Iterator
 
-from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -15,6 +14,7 @@ from mmengine.runner import Runner
 from torch.nn import Module
 from torch.utils.data import DataLoader
 
+from mmdsts.datasets.parts import parts
 from mmdsts.errors import CONFIG_MISTAKES, UsageError, one_line
 
 
@@ -111,7 +111,7 @@ def _check_labels(dataset: Any, name: str, model: Module) -> None:
     num_classes = getattr(getattr(model, 'cls_head', None), 'num_classes', None)
     if num_classes is None:
         return
-    for part in _parts(dataset):
+    for part in parts(dataset):
         labels = [part.get_data_info(i).get('label') for i in range(len(part))]
         labels = [label for label in labels if isinstance(label, int)]
         classes = part.metainfo.get('classes')
@@ -132,12 +132,3 @@ def _check_labels(dataset: Any, name: str, model: Module) -> None:
                 logger='current',
                 level=logging.WARNING,
             )
-
-
-def _parts(dataset: Any) -> Iterator[BaseDataset]:
-    """The data sets inside wrappers."""
-    if isinstance(dataset, BaseDataset):
-        yield dataset
-        return
-    for part in [*getattr(dataset, 'datasets', ()), *([dataset.dataset] if hasattr(dataset, 'dataset') else [])]:
-        yield from _parts(part)

@@ -6,7 +6,13 @@ hold, may be called any number of times and says by its return value whether thi
 """
 
 from .checkpoints import checkpoint_globals, patch_weights_only
-from .data import patch_list_encodings, patch_loader_without_workers, patch_unnamed_clips, patch_unpacked_sampling
+from .data import (
+    patch_broken_clips,
+    patch_evaluated_clips,
+    patch_list_encodings,
+    patch_loader_without_workers,
+    patch_unpacked_sampling,
+)
 from .packages import (
     patch_missing_drn,
     patch_missing_importlib_metadata,
@@ -20,14 +26,15 @@ __all__ = [
     'apply_patches',
     'checkpoint_globals',
     'end_process_group',
+    'patch_broken_clips',
     'patch_chunked_testing',
     'patch_cpu_launcher',
+    'patch_evaluated_clips',
     'patch_list_encodings',
     'patch_loader_without_workers',
     'patch_missing_drn',
     'patch_missing_importlib_metadata',
     'patch_missing_pkg_resources',
-    'patch_unnamed_clips',
     'patch_unpacked_sampling',
     'patch_weights_only',
     'require_stack',
@@ -50,4 +57,5 @@ def apply_patches() -> None:
     patch_loader_without_workers()
     patch_list_encodings()
     patch_unpacked_sampling()
-    patch_unnamed_clips()
+    patch_broken_clips()
+    patch_evaluated_clips()

@@ -33,11 +33,17 @@ def patch_list_encodings() -> bool:
     return True
 
 
-def patch_unnamed_clips() -> bool:
-    """Let MMAction2's data sets name the file that their pipeline fails on.
+def patch_broken_clips() -> bool:
+    """Let MMAction2's data sets name the file that their pipeline fails on, and train without it.
 
-    The errors of decoders and transforms do not, and a data worker hands on nothing but the text of an error: a
-    training over 26,000 clips ends without a word about which of them is broken.
+    The errors of decoders and transforms do not name it, and a data worker hands on nothing but the text of an error:
+    a training over 26,000 clips ended without a word about which of them is broken. MMEngine's own way in training is
+    to take another clip where a pipeline gives ``None``, which no decoder does.
+
+    In training, a clip whose file cannot be decoded is left out, as long as no more than the share ``max_broken`` of
+    the list is (:class:`~mmdsts.datasets.broken.BrokenClips`); all data sets of MMAction2 take that argument from then
+    on. An error that the file is not to blame for is raised, and so is any in testing (``test_mode``), where another
+    clip's score would be taken for this one's, and with ``max_refetch=0``.
 
     Returns:
         bool: whether the data sets were changed by this call.
@@ -46,21 +52,112 @@ def patch_unnamed_clips() -> bool:
 
     if 'prepare_data' in vars(BaseActionDataset):
         return False
+    stock_init = BaseActionDataset.__init__
+
+    @functools.wraps(stock_init)
+    def __init__(self, *args, max_broken: float | None = None, **kwargs) -> None:  # noqa: N807
+        self.max_broken = max_broken
+        stock_init(self, *args, **kwargs)
+
+    def full_init(self) -> None:
+        super(BaseActionDataset, self).full_init()
+        if not self.test_mode:
+            _broken_clips(self)  # before data workers are started, which share it
 
     def prepare_data(self, idx: int):
+        if self.test_mode or not self.max_refetch:
+            return _load(self, idx)
+        broken = _broken_clips(self)
+        if idx in broken:
+            return None
         try:
-            return super(BaseActionDataset, self).prepare_data(idx)
-        except ClipError:
-            raise
-        except Exception as error:
-            from mmdsts.datasets.video import describe_error
+            clip = _load(self, idx)
+        except ClipError as error:
+            if not _file_is_to_blame(self.get_data_info(idx), error):
+                raise
+            broken.note(idx, error)
+            return None
+        broken.note_good(idx)
+        return clip
 
-            clip = self.get_data_info(idx)
-            name = clip.get('filename') or clip.get('frame_dir') or f'number {idx} of {self.ann_file}'
-            raise ClipError(f'clip {name}: {describe_error(name, error)}') from error
-
+    BaseActionDataset.__init__ = __init__
+    BaseActionDataset.full_init = full_init
     BaseActionDataset.prepare_data = prepare_data
     return True
+
+
+def _load(dataset, idx: int):
+    """What the pipeline makes of a clip; an error of it becomes a ClipError that names the clip."""
+    from mmengine.dataset import BaseDataset
+
+    from mmdsts.datasets.video import describe_error, refuse_incomplete
+
+    clip = dataset.get_data_info(idx)
+    if 'filename' in clip:
+        refuse_incomplete(clip['filename'])  # decoders do not notice: they give the frames that are there
+    try:
+        return BaseDataset.prepare_data(dataset, idx)
+    except ClipError:
+        raise
+    except Exception as error:
+        name = clip.get('filename') or clip.get('frame_dir') or f'number {idx} of {dataset.ann_file}'
+        raise ClipError(f'clip {name}: {describe_error(name, error)}') from error
+
+
+def _broken_clips(dataset):
+    """The record of a training set's broken clips, made for its length."""
+    from mmdsts.datasets.broken import MAX_BROKEN, BrokenClips
+
+    record = getattr(dataset, 'broken_clips', None)
+    if record is None or len(record) != len(dataset):
+        share = MAX_BROKEN if dataset.max_broken is None else dataset.max_broken
+        record = dataset.broken_clips = BrokenClips(len(dataset), share, dataset.ann_file or type(dataset).__name__)
+    return record
+
+
+def _file_is_to_blame(clip: dict, error: ClipError) -> bool:
+    """Whether the file of a clip, and not the pipeline, is what makes its loading fail."""
+    from mmdsts.datasets.video import check_every_frame
+
+    if error.__cause__ is None:  # of a transform that looked at the file itself
+        return True
+    path = clip.get('filename')
+    if not path or '://' in path:
+        return False
+    try:
+        check_every_frame(path)
+    except ClipError:
+        return True
+    return False
+
+
+def patch_evaluated_clips() -> bool:
+    """Let validation and testing never take another clip for one that cannot be loaded.
+
+    MMEngine's data sets do that unless they are told that they test. A config that forgets ``test_mode=True`` counted a
+    random clip's score for the broken one's.
+
+    Returns:
+        bool: whether the loops were changed by this call.
+    """
+    from mmengine.runner import TestLoop, ValLoop
+
+    if hasattr(ValLoop.__init__, '__wrapped__'):
+        return False
+    for loop in (ValLoop, TestLoop):
+        loop.__init__ = _for_evaluation(loop.__init__)
+    return True
+
+
+def _for_evaluation(stock):
+    @functools.wraps(stock)
+    def __init__(self, *args, **kwargs) -> None:  # noqa: N807
+        from mmdsts.datasets.parts import never_replace
+
+        stock(self, *args, **kwargs)
+        never_replace(getattr(self.dataloader, 'dataset', None))
+
+    return __init__
 
 
 def patch_unpacked_sampling() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -64,7 +65,7 @@ def explain(path: str) -> str | None:
     if not Path(path).is_file():  # on another file backend, or a folder of frames
         return None
     if missing := missing_bytes(path):
-        return f'the file is incomplete, its last {missing} bytes are missing; get it anew'
+        return _incomplete(missing)
     capture = cv2.VideoCapture(path)
     opened, decoded = capture.isOpened(), capture.read()[0]
     code, frames = int(capture.get(cv2.CAP_PROP_FOURCC)), capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -83,6 +84,30 @@ def explain(path: str) -> str | None:
             f'write it anew with: ffmpeg -i {shlex.quote(path)} -c copy OUT{Path(path).suffix}'
         )
     return None
+
+
+def refuse_incomplete(path: str) -> None:
+    """Raise where the end of an mp4 is missing; looks once at each file as long as it stays the same.
+
+    Raises:
+        ClipError: It is.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # missing, which its reader says; or on another file backend
+        return
+    if missing := _missing_bytes(path, status.st_size, status.st_mtime_ns):
+        raise ClipError(f'clip {path}: {_incomplete(missing)}')
+
+
+@functools.lru_cache(maxsize=None)
+def _missing_bytes(path: str, *_version: int) -> int:
+    # A long recording in fragments has thousands of boxes, and each of its clips is looked at in each epoch.
+    return missing_bytes(path)
+
+
+def _incomplete(missing: int) -> str:
+    return f'the file is incomplete, its last {missing} bytes are missing; get it anew'
 
 
 def missing_bytes(path: str) -> int:

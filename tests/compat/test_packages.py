@@ -27,7 +27,8 @@ def test_a_second_import_of_the_stack_changes_nothing():
         compat.patch_loader_without_workers,
         compat.patch_list_encodings,
         compat.patch_unpacked_sampling,
-        compat.patch_unnamed_clips,
+        compat.patch_broken_clips,
+        compat.patch_evaluated_clips,
     ]
     assert [repair() for repair in repairs] == [False] * len(repairs)
 

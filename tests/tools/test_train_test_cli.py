@@ -399,7 +399,9 @@ def test_a_broken_clip_is_named_when_training_meets_it(monkeypatch, capfd, confi
         == 2
     )
     error = capfd.readouterr().err
-    assert f'train.py: error: clip {tmp_path}/videos/6.mp4: the file is incomplete, its last ' in error
+    assert 'train.py: error: 1 of 8 clips of ' in error
+    assert 'max_broken=0.05 allows 0; tools/data/check_videos.py finds' in error
+    assert f'clip {tmp_path}/videos/6.mp4: the file is incomplete, its last ' in error
     assert 'Traceback' not in error
 
 

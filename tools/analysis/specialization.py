@@ -22,6 +22,7 @@ from mmdsts.analysis.specialization.collect import find_neck
 from mmdsts.analysis.specialization.nuisance import nuisances_of
 from mmdsts.analysis.specialization.report import make_folder, parts_of
 from mmdsts.analysis.specialization.study import Subject
+from mmdsts.datasets.parts import never_replace
 from mmdsts.errors import CONFIG_MISTAKES, one_line
 
 
@@ -78,6 +79,7 @@ def main() -> None:
     neck = find_neck(model)
     try:
         dataset = DATASETS.build(loader.dataset)
+        never_replace(dataset)
         indices = np.arange(len(dataset))
         if args.max_clips is not None and args.max_clips < len(indices):
             indices = np.sort(np.random.default_rng(args.seed).choice(indices, args.max_clips, replace=False))

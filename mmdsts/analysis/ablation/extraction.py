@@ -20,6 +20,7 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from mmdsts.datasets.parts import never_replace
 from mmdsts.engine.random_state import preserve_random_state
 from mmdsts.errors import UsageError, one_line
 from mmdsts.evaluation.samples import label_of
@@ -94,6 +95,7 @@ def feature_file(
         dataset_cfg = _dataset_config(cfg, split, augmented_passes > 0)
         with mistakes_named(cfg):
             dataset = DATASETS.build(dataset_cfg)
+        never_replace(dataset)  # a feature stands for the clip at its place, in augmented passes, too
         weights = backbone_weights(checkpoint)
         model = {name: value for name, value in cfg.model.to_dict().items() if name not in ('neck', 'cls_head')}
         key = fingerprint(model, describe_data(dataset_cfg, dataset), augmented_passes, seed, weights)
