@@ -6,19 +6,25 @@ from dataclasses import dataclass
 
 from ..goals import Goal
 from ..layers import feature, layer, training_step
-from ..measure import Case, Settings, measure, ratio
+from ..measure import Case, Row, Settings, measure, ratio
 from ..result import SuiteResult
+
+#: Neurons to the time that a training step may take, of that with one neuron.
+TWIN_GOALS = {10: 1.4, 32: 1.7}
 
 
 @dataclass
 class ScalingSizes:
-    """What is varied, the rest being that of the goals."""
+    """What is varied, the rest being that of the goals; ``twins`` are channels and batch of layers that are measured
+    beside their static twin.
+    """
 
     num_neurons: tuple = (1, 2, 4, 10, 16, 32, 64)
     channels: tuple = (64, 128, 512)
     batches: tuple = (1, 4, 64)
     sizes: tuple = ((4, 7, 7), (16, 7, 7), (8, 14, 14))
     base: tuple = (10, 256, 16, (8, 7, 7))
+    twins: tuple = ((64, 24), (128, 8), (128, 16))
 
 
 def run(settings: Settings, sizes: ScalingSizes | None = None) -> SuiteResult:
@@ -42,7 +48,24 @@ def run(settings: Settings, sizes: ScalingSizes | None = None) -> SuiteResult:
     if {4, 64} <= set(sizes.num_neurons):
         measured = ratio(rows, _name(64, base_c, base_b, base_s), _name(4, base_c, base_b, base_s))
         goals.append(Goal('training layer, N = 64 against N = 4: time', 1.15, measured))
+    if {1, *TWIN_GOALS} <= set(sizes.num_neurons):
+        goals += _twin_goals(rows, base_c, base_b, base_s)
+    for channels, batch in sizes.twins:
+        pair = measure('scaling', [_case(n, channels, batch, base_s, settings) for n in (1, *TWIN_GOALS)], settings)
+        goals += _twin_goals(pair, channels, batch, base_s)
+        rows += pair
     return SuiteResult(rows, goals)
+
+
+def _twin_goals(rows: list[Row], c: int, b: int, s: tuple) -> list[Goal]:
+    return [
+        Goal(
+            f'training layer, N = {n}, C = {c}, B = {b}: time against its static twin',
+            bound,
+            ratio(rows, _name(n, c, b, s), _name(1, c, b, s)),
+        )
+        for n, bound in TWIN_GOALS.items()
+    ]
 
 
 def _name(n: int, c: int, b: int, s: tuple) -> str:

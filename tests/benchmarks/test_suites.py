@@ -38,10 +38,10 @@ def test_layer():
 
 
 def test_scaling():
-    sizes = scaling.ScalingSizes((4, 64), (16,), (2,), ((1, 3, 3),), base=(3, 8, 4, (8, 7, 7)))
+    sizes = scaling.ScalingSizes((4, 64), (16,), (2,), ((1, 3, 3),), base=(3, 8, 4, (8, 7, 7)), twins=((4, 2),))
     rows = _check(result := scaling.run(FAST, sizes), 'scaling')
-    assert len(rows) == 5
-    assert [goal.bound for goal in result.goals] == [1.15]
+    assert len(rows) == 8
+    assert [goal.bound for goal in result.goals] == [1.15, 1.4, 1.7]
     few, many = (rows[f'N = {n:2d}, C =   8, B =  4, T x H x W = 8 x 7 x 7'].flops for n in (4, 64))
     # The scores of 60 more neurons, beside convolutions of 8 x 7 x 7 places.
     assert few < many < 1.1 * few

@@ -10,13 +10,15 @@ backwards towards the input, it costs what one neuron costs, however many there 
 gradient of the choice, ``<P_b, W_i * m_i>`` of every sample ``b`` and neuron ``i``, with ``P_b`` the gradient towards
 the weights of a sample: one product with the weights of all neurons (:mod:`.weight_gradients`).
 
-=========  ==================  ==========================================================================
-device     path                what it does
-=========  ==================  ==========================================================================
-CPU        :mod:`.pruned`      each active neuron convolves its samples and the channels its mask lets in
-any other  :mod:`.selection`   weights of each sample selected, the samples groups of one convolution:
-                               many small convolutions would starve the device (docs/performance.md)
-=========  ==================  ==========================================================================
+====================  ==================  ===============================================================
+where                 path                what it does
+====================  ==================  ===============================================================
+CPU, large neurons    :mod:`.pruned`      each active neuron convolves its samples and the channels its
+                                          mask lets in
+CPU, small neurons;   :mod:`.selection`   weights of each sample selected, the samples groups of one
+any other device                          convolution: many small ones would cost more in calls than in
+                                          arithmetic (docs/performance.md)
+====================  ==================  ===============================================================
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from torch import Tensor
 
 from .pruned import pruned_conv
 from .selection import conv_per_sample, select_weights
+from .weight_gradients import are_small
 
 __all__ = ['routed_conv']
 
@@ -46,6 +49,6 @@ def routed_conv(x: Tensor, choice: Tensor, masks: Tensor, weights: Sequence[Tens
     Raises:
         ValueError: If a row of ``choice`` is not one-hot.
     """
-    if x.device.type == 'cpu':
+    if x.device.type == 'cpu' and not are_small(weights):
         return pruned_conv(x, choice, masks, weights)
     return conv_per_sample(x, select_weights(choice, masks, weights))

@@ -8,7 +8,7 @@ of neurons that were not activated.
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Sequence
+from typing import Any, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -40,10 +40,11 @@ def select_weights(choice: Tensor, masks: Tensor, weights: Sequence[Tensor]) -> 
     return _SelectWeights.apply(choice.to(weights[0].dtype), masks, *weights)
 
 
-def gated_weights(masks: Tensor, weights: Sequence[Tensor], indices: Iterable[int]) -> Tensor:
+def gated_weights(masks: Tensor, weights: Sequence[Tensor], indices: list[int]) -> Tensor:
     """Masked weights of some neurons, stacked: shape ``(len(indices), C_out, C_in, kT, kH, kW)``."""
-    factors = rows_of_masks(masks, weights[0])
-    return torch.stack([(weights[i].flatten(1) * factors[i]).view_as(weights[i]) for i in indices])
+    stacked = torch.stack([weights[i] for i in indices])
+    stacked.view(len(indices), len(weights[0]), -1).mul_(rows_of_masks(masks[indices], weights[0])[:, None])
+    return stacked
 
 
 class _SelectWeights(torch.autograd.Function):

@@ -25,6 +25,8 @@ from ..routing import active_neurons, members
 # written and read, but no fewer than this of each neuron: PyTorch gives smaller operations to one thread.
 _PIECE = 1 << 20
 _PIECE_OF_EACH = 1 << 16
+# Entries of a neuron's weights up to which it is small: for C = 80 the paths cross (docs/performance.md).
+_SMALL = 1 << 16
 
 
 def weight_gradients(
@@ -48,6 +50,8 @@ def lean_weight_gradients(
     choice: Tensor, masks: Tensor, weights: Sequence[Tensor], per_sample: Tensor
 ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
     """The values of :func:`weight_gradients`, not differentiable, ``None`` for weights of idle neurons."""
+    if are_small(weights):
+        return _all_at_once(choice, masks, weights, per_sample)
     grad_choice, grad_masks = torch.zeros_like(choice), torch.zeros_like(masks)
     grad_weights: list[Tensor | None] = [None] * len(weights)
     groups = members(active_neurons(choice))
@@ -55,6 +59,25 @@ def lean_weight_gradients(
         grad_weights[i] = weights[i].new_zeros(weights[i].shape)
     add_weight_gradients(groups, masks, weights, per_sample, grad_choice, grad_masks, grad_weights)
     return grad_choice, grad_masks, grad_weights
+
+
+def are_small(weights: Sequence[Tensor]) -> bool:
+    """Whether going through neurons one by one costs more than the arithmetic."""
+    return weights[0].numel() <= _SMALL
+
+
+def _all_at_once(
+    choice: Tensor, masks: Tensor, weights: Sequence[Tensor], per_sample: Tensor
+) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+    """:func:`lean_weight_gradients` without a loop over neurons, with a copy of all their weights."""
+    stacked, samples = torch.stack(tuple(weights)).flatten(2), per_sample.flatten(1)
+    factors = rows_of_masks(masks, weights[0])[:, None]
+    grad_choice = samples @ (stacked * factors).flatten(1).t()
+    summed = (choice.t() @ samples).view_as(stacked)
+    grad_masks = (summed * stacked).sum(dim=1).view(*masks.shape, -1).sum(dim=2)
+    grad_weights = (summed * factors).view(len(weights), *weights[0].shape)
+    active = choice.any(dim=0).tolist()
+    return grad_choice, grad_masks, [grad if used else None for grad, used in zip(grad_weights, active)]
 
 
 def add_weight_gradients(

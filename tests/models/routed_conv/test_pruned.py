@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from mmdsts.models.routed_conv import pruned as module
-from mmdsts.models.routed_conv import routed_conv
 from mmdsts.models.routed_conv.literal import literal_conv as literal
+from mmdsts.models.routed_conv.pruned import pruned_conv
 
 KERNELS = {'spatial': (1, 3, 3), 'temporal': (3, 1, 1)}
 SIZES = {
@@ -63,11 +63,11 @@ def check_close(found, expected):
 def check_derivatives(inputs):
     """Those of a first-order pass, in which idle neurons have none, and those that are differentiated again."""
     cotangents = drawn_cotangents(inputs)
-    found, expected = (derivatives(f, inputs, cotangents) for f in (routed_conv, literal))
+    found, expected = (derivatives(f, inputs, cotangents) for f in (pruned_conv, literal))
     check_close([found[0]], [expected[0]])
     check_close(found[1], expected[1])
     check_close(found[2], expected[2])
-    lean = torch.autograd.grad(call(routed_conv, inputs), inputs, cotangents[0], allow_unused=True)
+    lean = torch.autograd.grad(call(pruned_conv, inputs), inputs, cotangents[0], allow_unused=True)
     active = inputs[1].argmax(dim=1).unique().tolist()
     assert [i for i, gradient in enumerate(lean[3:]) if gradient is not None] == active
     used = [i for i, gradient in enumerate(lean) if gradient is not None]
@@ -102,13 +102,13 @@ def test_output_channels_in_slices(slices, monkeypatch):
 def test_second_derivatives_where_only_some_gradients_are_used(towards):
     inputs = arguments('spatial', 'few neurons')
     cotangents = drawn_cotangents(inputs)
-    found, expected = (derivatives(f, inputs, cotangents, towards)[2] for f in (routed_conv, literal))
+    found, expected = (derivatives(f, inputs, cotangents, towards)[2] for f in (pruned_conv, literal))
     check_close(found, expected)
 
 
 def test_third_derivative_is_an_error():
     inputs = arguments('temporal', 'few neurons')
-    first = torch.autograd.grad(call(routed_conv, inputs).square().sum(), inputs, create_graph=True)
+    first = torch.autograd.grad(call(pruned_conv, inputs).square().sum(), inputs, create_graph=True)
     with pytest.raises(RuntimeError, match='third derivative of a routed convolution'):
         torch.autograd.grad(first[0].square().sum(), inputs, create_graph=True)
 
@@ -118,7 +118,7 @@ def test_bfloat16_under_autocast(kernel):
     inputs = [t.detach().float().requires_grad_() for t in arguments(kernel, 'few neurons')]
     expected = call(literal, inputs)
     with torch.autocast('cpu', torch.bfloat16):
-        found = call(routed_conv, inputs)
+        found = call(pruned_conv, inputs)
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.2)
     answer = torch.randn_like(expected)

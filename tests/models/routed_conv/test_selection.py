@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmdsts.models.routed_conv import routed_conv
+from mmdsts.models.routed_conv.pruned import pruned_conv
 from mmdsts.models.routed_conv.selection import conv_per_sample, select_weights
 from mmdsts.models.routing import straight_through_gumbel
 
@@ -29,10 +29,10 @@ def _random_case(seed, soft_gates):
     return neurons, pulse, gates, x, leaves
 
 
-def _lean(x, choice, gates, neurons):
+def _pruned(x, choice, gates, neurons):
     return (
-        routed_conv(x, choice, 1 - gates, [n.spatial for n in neurons]),
-        routed_conv(x, choice, gates, [n.temporal for n in neurons]),
+        pruned_conv(x, choice, 1 - gates, [n.spatial for n in neurons]),
+        pruned_conv(x, choice, gates, [n.temporal for n in neurons]),
     )
 
 
@@ -59,7 +59,7 @@ def _difference(a, b):
 
 @pytest.mark.parametrize('seed', range(3))
 @pytest.mark.parametrize('soft_gates', [False, True])
-@pytest.mark.parametrize('fast_operators', [_lean, _grouped])
+@pytest.mark.parametrize('fast_operators', [_pruned, _grouped])
 def test_weight_space_equals_literal_form_with_first_and_second_derivatives(
     seed, soft_gates, fast_operators, record_property
 ):
@@ -85,7 +85,7 @@ def test_weight_space_equals_literal_form_with_first_and_second_derivatives(
         assert value < 1e-13, (name, value)
 
 
-@pytest.mark.parametrize('fast_operators', [_lean, _grouped])
+@pytest.mark.parametrize('fast_operators', [_pruned, _grouped])
 def test_router_gradient_reaches_neurons_that_were_not_activated(fast_operators):
     neurons, pulse, gates, x, _ = _random_case(0, False)
     choice = straight_through_gumbel(pulse, 1.0)
@@ -94,7 +94,7 @@ def test_router_gradient_reaches_neurons_that_were_not_activated(fast_operators)
     assert (choice.grad != 0).all()
 
 
-@pytest.mark.parametrize('fast_operators', [_lean, _grouped])
+@pytest.mark.parametrize('fast_operators', [_pruned, _grouped])
 def test_first_order_pass_leaves_idle_neurons_without_gradient(fast_operators):
     neurons, _, gates, x, _ = _random_case(0, False)
     choice = F.one_hot(torch.tensor([2, 0, 2]), N).double()
@@ -123,13 +123,13 @@ def test_weights_in_another_memory_format_give_the_same_gradients():
         weights = [torch.randn(C, C, 1, 3, 3, dtype=torch.float64) for _ in range(N)]
         weights = [w.to(memory_format=memory_format).requires_grad_() for w in weights]
         inputs = [x, choice, masks, weights[0], weights[2]]
-        sides.append(torch.autograd.grad(routed_conv(x, choice, masks, weights).square().sum(), inputs))
+        sides.append(torch.autograd.grad(pruned_conv(x, choice, masks, weights).square().sum(), inputs))
     for a, b in zip(*sides):
         torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize('row', [[0.6, 0.4, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 2, 0, 0]])
-@pytest.mark.parametrize('fast_operators', [_lean, _grouped])
+@pytest.mark.parametrize('fast_operators', [_pruned, _grouped])
 def test_a_choice_that_is_not_one_hot_is_refused(fast_operators, row):
     neurons, _, gates, x, _ = _random_case(0, False)
     choice = F.one_hot(torch.tensor([2, 0, 2]), N).double()
@@ -138,7 +138,7 @@ def test_a_choice_that_is_not_one_hot_is_refused(fast_operators, row):
         fast_operators(x, choice, gates, neurons)
 
 
-@pytest.mark.parametrize('fast_operators', [_lean, _grouped])
+@pytest.mark.parametrize('fast_operators', [_pruned, _grouped])
 def test_a_choice_made_of_nan_gives_nan(fast_operators):
     """Training tells what is not finite from the loss."""
     neurons, _, gates, x, _ = _random_case(0, False)

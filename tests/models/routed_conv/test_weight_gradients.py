@@ -5,9 +5,11 @@ import torch.nn.functional as F
 from mmdsts.models.routed_conv import weight_gradients as module
 
 
-@pytest.fixture(params=['one piece', 'several pieces', 'channels last'])
+@pytest.fixture(params=['all at once', 'all at once, channels last', 'one piece', 'several pieces', 'channels last'])
 def case(request, monkeypatch):
     """Random arguments; with small pieces, the 20 output channels are gone through 8 at a time."""
+    if not request.param.startswith('all at once'):
+        monkeypatch.setattr(module, '_SMALL', 0)
     if request.param == 'several pieces':
         monkeypatch.setattr(module, '_PIECE', 1)
         monkeypatch.setattr(module, '_PIECE_OF_EACH', 1)
@@ -17,7 +19,7 @@ def case(request, monkeypatch):
     masks = torch.rand(neurons, inputs, dtype=torch.float64)
     per_sample = torch.randn(batch, outputs, inputs, 1, 3, 3, dtype=torch.float64)
     weights = [torch.randn(outputs, inputs, 1, 3, 3, dtype=torch.float64) for _ in range(neurons)]
-    if request.param == 'channels last':
+    if request.param.endswith('channels last'):
         weights = [weight.to(memory_format=torch.channels_last_3d) for weight in weights]
     return [t.requires_grad_() for t in (choice, masks, per_sample, *weights)]
 
