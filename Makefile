@@ -23,8 +23,9 @@ $(READY): $(wildcard requirements/*.txt) setup.py pyproject.toml
 	$(BIN)/python -m pip install --constraint requirements/lock.txt --editable '.[standalone,tests]'
 	@touch $@
 
+# Side by side; what a file's tests share is made once.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -25,7 +25,8 @@ from ..routing import active_neurons, members
 # written and read, but no fewer than this of each neuron: PyTorch gives smaller operations to one thread.
 _PIECE = 1 << 20
 _PIECE_OF_EACH = 1 << 16
-# Entries of a neuron's weights up to which it is small: for C = 80 the paths cross (docs/performance.md).
+# Entries of an operator up to which neurons are small: a spatial one of 85 channels, a temporal one of 147. About there
+# the paths cross (docs/performance.md).
 _SMALL = 1 << 16
 
 
