@@ -14,7 +14,7 @@ from mmdsts.version import __version__
 
 from .deployed_neck import DeployedDSTSNeck
 
-_KEPT = ('in_channels', 'hidden_channels', 'in_index', 'keep_stages', 'act_cfg')
+_KEPT = ('in_channels', 'hidden_channels', 'in_index', 'keep_stages', 'class_token', 'grid', 'act_cfg')
 
 
 def deployed_config(config: dict[str, Any], model: nn.Module) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Sequence
 from mmaction.registry import MODELS
 from torch import Tensor, nn
 
-from mmdsts.models.feature import FeatureMaps, feature_of, put_back
+from mmdsts.models.feature import FeatureAdapter, FeatureMaps
 from mmdsts.models.neck import DSTSNeck
 from mmdsts.models.record import RoutingRecord
 
@@ -32,6 +32,8 @@ class DeployedDSTSNeck(nn.Module, RoutingRecord):
             Defaults to None.
         in_index: See :class:`~mmdsts.models.DSTSNeck`. Defaults to -1.
         keep_stages: See :class:`~mmdsts.models.DSTSNeck`. Defaults to False.
+        class_token: See :class:`~mmdsts.models.DSTSNeck`. Defaults to ``'unchanged'``.
+        grid: See :class:`~mmdsts.models.DSTSNeck`. Defaults to None.
         norm_cfg: Norm that could not be folded. Defaults to None: folded.
         act_cfg: Activation of the layers. Defaults to None, ``dict(type='ReLU')``.
 
@@ -47,14 +49,15 @@ class DeployedDSTSNeck(nn.Module, RoutingRecord):
         hidden_channels: int | None = None,
         in_index: int = -1,
         keep_stages: bool = False,
+        class_token: str = 'unchanged',
+        grid: Sequence[int] | None = None,
         norm_cfg: dict[str, Any] | None = None,
         act_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         width = hidden_channels or in_channels
+        self.adapter = FeatureAdapter(in_channels, in_index, keep_stages, class_token, grid)
         self.in_channels = in_channels
-        self.in_index = in_index
-        self.keep_stages = keep_stages
         self.reduce = nn.Conv3d(in_channels, width, 1) if hidden_channels else nn.Identity()
         self.layers = nn.ModuleList(
             DeployedLayer(width, s, t, norm_cfg, act_cfg) for s, t in zip(spatial_channels, temporal_channels)
@@ -74,7 +77,8 @@ class DeployedDSTSNeck(nn.Module, RoutingRecord):
         Raises:
             ValueError: See :meth:`DeployedLayer.from_layer`.
         """
-        deployed = cls(neck.in_channels, [], [], in_index=neck.in_index, keep_stages=neck.keep_stages)
+        deployed = cls(neck.in_channels, [], [])
+        deployed.adapter = neck.adapter
         deployed.reduce, deployed.expand = neck.reduce, neck.expand
         deployed.layers.extend(DeployedLayer.from_layer(layer) for layer in neck.layers)
         return copy.deepcopy(deployed).requires_grad_(False).eval()
@@ -96,24 +100,24 @@ class DeployedDSTSNeck(nn.Module, RoutingRecord):
         """Specialize the backbone's feature.
 
         Args:
-            x: Shape ``(B, C, T, H, W)``, or a sequence of stages of which ``in_index`` has that shape.
+            x: What :class:`~mmdsts.models.feature.FeatureAdapter` takes: shape ``(B, C, T, H, W)``, or a sequence of
+                stages of which ``in_index`` has that shape.
             data_samples: Not used; part of MMAction2's neck contract.
 
         Returns:
-            The output, of the shape of the feature (or all stages with it in place), and an empty dict.
+            What the neck it came from returns in evaluation.
 
         Raises:
-            TypeError, ValueError: See :func:`~mmdsts.models.feature.feature_of`.
+            TypeError, ValueError: See :class:`~mmdsts.models.feature.FeatureAdapter`.
         """
-        feature = feature_of(x, self.in_index, self.in_channels)
+        feature = self.adapter.take(x)
         # Not len(): it would make the batch size of an exported graph a constant.
         if feature.shape[0] == 0:
-            return x if self.keep_stages else feature, {}
+            return self.adapter.put_back(x, feature, feature), {}
         hidden = self.reduce(feature)
         active = []
         for layer in self.layers:
             hidden, index = layer(hidden)
             active.append(index)
         self._record(active)
-        out = feature + self.expand(hidden)
-        return put_back(x, out, self.in_index, self.keep_stages), {}
+        return self.adapter.put_back(x, feature, self.expand(hidden)), {}

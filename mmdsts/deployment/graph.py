@@ -104,7 +104,8 @@ class GraphDSTSNeck(DeployedDSTSNeck):
     @classmethod
     def from_deployed(cls, neck: DeployedDSTSNeck) -> GraphDSTSNeck:
         """Take the weights of a deployed neck; what needs no rearranging is shared with it."""
-        graph = cls(neck.in_channels, [], [], in_index=neck.in_index, keep_stages=neck.keep_stages)
+        graph = cls(neck.in_channels, [], [])
+        graph.adapter = neck.adapter
         graph.reduce, graph.expand = neck.reduce, neck.expand
         graph.layers.extend(GatheredLayer(layer) for layer in neck.layers)
         return graph.requires_grad_(False).eval()

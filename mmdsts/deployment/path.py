@@ -56,7 +56,7 @@ class ScoringPath(nn.Module):
                 f'{type(model).__name__} is neither a recognizer of MMAction2 nor a DSTS neck: from what '
                 'to what its graph should lead is not known. Export its neck'
             )
-        elif self.model.keep_stages:
+        elif self.model.adapter.keep_stages:
             raise ExportError(
                 'a DSTSNeck with keep_stages=True returns several stages: export the recognizer it belongs to'
             )

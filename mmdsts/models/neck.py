@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Sequence
 
 import torch
 from mmaction.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .feature import FeatureMaps, feature_of, put_back
+from .feature import FeatureAdapter, FeatureMaps
 from .layer import DSTSLayer
 from .recomputation import is_repetition
 from .record import RoutingRecord
@@ -51,6 +51,10 @@ class DSTSNeck(BaseModule, RoutingRecord):
         in_index: Which entry to take where the backbone returns several stages. Defaults to -1.
         keep_stages: Whether to return all stages, with entry ``in_index`` replaced, as ``SlowFastHead``
             needs. Defaults to False: only the output.
+        class_token: What becomes of the class token beside a map: ``'unchanged'``, ``'add'`` or ``'return'``, see
+            :class:`~mmdsts.models.feature.FeatureAdapter`. Defaults to ``'unchanged'``.
+        grid: ``(T, H, W)`` of a backbone's tokens ``(B, L, C)``, or ``(1, 1, 1)`` for pooled features ``(B, C)``.
+            Defaults to None: the backbone returns maps.
         norm_cfg: Norm of the layers. Defaults to ``dict(type='BN3d')``.
         act_cfg: Activation of the layers. Defaults to ``dict(type='ReLU')``.
         init_cfg: See MMEngine's ``BaseModule``. Defaults to None.
@@ -60,7 +64,7 @@ class DSTSNeck(BaseModule, RoutingRecord):
 
     Raises:
         ValueError: If a number is out of range or ``pulse`` is unknown; for features see
-            :func:`~mmdsts.models.feature.feature_of`.
+            :class:`~mmdsts.models.feature.FeatureAdapter`.
         TypeError: If the feature is no 5-D tensor.
 
     Examples:
@@ -91,6 +95,8 @@ class DSTSNeck(BaseModule, RoutingRecord):
         zero_init: bool = True,
         in_index: int = -1,
         keep_stages: bool = False,
+        class_token: str = 'unchanged',
+        grid: Sequence[int] | None = None,
         norm_cfg: dict[str, Any] = dict(type='BN3d'),
         act_cfg: dict[str, Any] = dict(type='ReLU'),
         init_cfg: dict | list[dict] | None = None,
@@ -107,11 +113,10 @@ class DSTSNeck(BaseModule, RoutingRecord):
             raise ValueError(f'gate_noise must not be negative, got {gate_noise}')
         if balance_weight < 0:
             raise ValueError(f'balance_weight must not be negative, got {balance_weight}')
+        self.adapter = FeatureAdapter(in_channels, in_index, keep_stages, class_token, grid)
         self.in_channels = in_channels
         self.num_neurons = num_neurons
         self.balance_weight = balance_weight
-        self.in_index = in_index
-        self.keep_stages = keep_stages
         self.reduce = nn.Conv3d(in_channels, width, 1) if hidden_channels is not None else nn.Identity()
         self.layers = nn.ModuleList(
             self.layer_type(
@@ -151,7 +156,8 @@ class DSTSNeck(BaseModule, RoutingRecord):
         """Specialize the backbone's feature.
 
         Args:
-            x: Shape ``(B, C, T, H, W)``, or a sequence of stages of which ``in_index`` has that shape.
+            x: Shape ``(B, C, T, H, W)``, a sequence of stages of which ``in_index`` has that shape, or what else
+                :class:`~mmdsts.models.feature.FeatureAdapter` takes.
             data_samples: Not used; part of MMAction2's neck contract.
 
         Returns:
@@ -160,21 +166,21 @@ class DSTSNeck(BaseModule, RoutingRecord):
             and ``share/l{j}_n{i}`` of its neuron ``i`` (logged, not summed), and ``loss_balance`` where it is
             asked for; in evaluation nothing.
         """
-        feature = feature_of(x, self.in_index, self.in_channels)
+        feature = self.adapter.take(x)
         if len(feature) == 0:
-            return x if self.keep_stages else feature, {}
+            return self.adapter.put_back(x, feature, feature), {}
         hidden = self.reduce(feature)
         routings = []
         for layer in self.layers:
             hidden, routing = layer(hidden)
             routings.append(routing)
-        out = feature + self.expand(hidden)
+        out = self.adapter.put_back(x, feature, self.expand(hidden))
         if self.training:
             loss_aux = self._losses(routings)
         else:
             self._record([routing.index for routing in routings])
             loss_aux = {}
-        return put_back(x, out, self.in_index, self.keep_stages), loss_aux
+        return out, loss_aux
 
     def _losses(self, routings: list[Routing]) -> dict[str, Tensor]:
         loss_aux = _on_host([layer.report(routing) for layer, routing in zip(self.layers, routings)])

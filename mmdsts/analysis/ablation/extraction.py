@@ -24,6 +24,7 @@ from mmdsts.datasets.parts import never_replace
 from mmdsts.engine.random_state import preserve_random_state
 from mmdsts.errors import UsageError, one_line
 from mmdsts.evaluation.samples import label_of
+from mmdsts.models.feature import FeatureAdapter
 
 from .configs import mistakes_named, plain
 from .features import FeatureSet
@@ -166,15 +167,15 @@ class _Samples(Dataset):
 
 
 class _Receiver(nn.Module):
-    """Stands where the neck does and keeps what it is handed."""
+    """Stands where the neck does and keeps the maps that it would work on."""
 
-    def __init__(self, in_index: int) -> None:
+    def __init__(self, adapter: FeatureAdapter) -> None:
         super().__init__()
-        self.in_index = in_index
+        self.adapter = adapter
         self.received: list[Tensor] = []
 
     def forward(self, x: Any, data_samples: list | None = None) -> tuple[Any, dict]:
-        self.received.append(x if isinstance(x, Tensor) else x[self.in_index])
+        self.received.append(self.adapter.stage(x))
         return x, {}
 
     def take(self) -> Tensor:
@@ -235,7 +236,7 @@ def recognizer_with_receiver(cfg: Config, weights: dict[str, Tensor], checkpoint
     neck = config.pop('neck', None) or {}
     with mistakes_named(cfg):
         model = MODELS.build(config)
-    model.neck = _Receiver(neck.get('in_index', -1))
+    model.neck = _Receiver(FeatureAdapter(neck.get('in_channels'), neck.get('in_index', -1), grid=neck.get('grid')))
     try:
         model.backbone.load_state_dict(weights)
     except RuntimeError as error:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Sequence
 
 from mmaction.registry import MODELS
 from mmcv.cnn import build_activation_layer, build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmdsts.models.feature import FeatureMaps, feature_of, put_back
+from mmdsts.models.feature import FeatureAdapter, FeatureMaps
 from mmdsts.models.recomputation import statistics_once
 
 
@@ -67,6 +67,8 @@ class TwoOperatorNeck(BaseModule):
         zero_init: Whether the module starts as the identity. Defaults to True.
         in_index: Which entry to take where the backbone returns several stages. Defaults to -1.
         keep_stages: Whether to return all stages, with entry ``in_index`` replaced. Defaults to False.
+        class_token: As in ``DSTSNeck``. Defaults to ``'unchanged'``.
+        grid: As in ``DSTSNeck``. Defaults to None.
         norm_cfg: Norm of the layers. Defaults to ``dict(type='BN3d')``.
         act_cfg: Activation of the layers. Defaults to ``dict(type='ReLU')``.
         init_cfg: See MMEngine's ``BaseModule``. Defaults to None.
@@ -91,6 +93,8 @@ class TwoOperatorNeck(BaseModule):
         zero_init: bool = True,
         in_index: int = -1,
         keep_stages: bool = False,
+        class_token: str = 'unchanged',
+        grid: Sequence[int] | None = None,
         norm_cfg: dict[str, Any] = dict(type='BN3d'),
         act_cfg: dict[str, Any] = dict(type='ReLU'),
         init_cfg: dict | list[dict] | None = None,
@@ -102,9 +106,8 @@ class TwoOperatorNeck(BaseModule):
         for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f'{name} must be at least 1, got {value}')
+        self.adapter = FeatureAdapter(in_channels, in_index, keep_stages, class_token, grid)
         self.in_channels = in_channels
-        self.in_index = in_index
-        self.keep_stages = keep_stages
         self.reduce = nn.Conv3d(in_channels, channels, 1) if hidden_channels is not None else nn.Identity()
         self.layers = nn.ModuleList(TwoOperatorLayer(channels, width, norm_cfg, act_cfg) for _ in range(num_layers))
         self.expand = nn.Conv3d(channels, in_channels, 1) if hidden_channels is not None else nn.Identity()
@@ -123,9 +126,8 @@ class TwoOperatorNeck(BaseModule):
         Returns:
             The output, of the shape of the feature, and no losses.
         """
-        feature = feature_of(x, self.in_index, self.in_channels)
+        feature = self.adapter.take(x)
         hidden = self.reduce(feature)
         for layer in self.layers:
             hidden = layer(hidden)
-        out = feature + self.expand(hidden)
-        return put_back(x, out, self.in_index, self.keep_stages), {}
+        return self.adapter.put_back(x, feature, self.expand(hidden)), {}

@@ -24,6 +24,8 @@ _SHARED = (
     'zero_init',
     'in_index',
     'keep_stages',
+    'class_token',
+    'grid',
     'norm_cfg',
     'act_cfg',
 )
