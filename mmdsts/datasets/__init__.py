@@ -2,5 +2,6 @@
 
 from .diving48 import Diving48Dataset
 from .finegym import FineGymDataset
+from .transforms import ClipDecode, ClipInit
 
-__all__ = ['Diving48Dataset', 'FineGymDataset']
+__all__ = ['ClipDecode', 'ClipInit', 'Diving48Dataset', 'FineGymDataset']

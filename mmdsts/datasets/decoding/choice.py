@@ -1,0 +1,89 @@
+"""Which of the two decoders reads a file, said once for each file."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from mmengine.logging import print_log
+
+from mmdsts.errors import ClipError
+
+from ..video import missing_bytes
+from .av_reader import AvReader
+from .decord_window import DecordWindow
+
+_said: set[str] = set()
+
+
+def open_window(path: str, start: float | None, end: float | None, num_threads: int = 1) -> AvReader | DecordWindow:
+    """Open a window of a video: with PyAV, or with decord where PyAV is not installed.
+
+    Opening a video of an hour takes decord seconds and PyAV milliseconds (``python tools/benchmark.py --suite data``).
+
+    Args:
+        path (str): The video.
+        start (float, optional): Start in seconds; None is the first frame.
+        end (float, optional): End in seconds, not in the window; None is after the last frame.
+        num_threads (int): Threads that decode. Defaults to 1.
+
+    Raises:
+        ClipError: No frame is shown in the window, or the file is unfit for another reason.
+        ImportError: Neither decoder is installed.
+    """
+    try:
+        reader = AvReader(path, start, end, num_threads)
+    except ImportError:
+        import decord
+
+        _say_once(
+            'PyAV',
+            'PyAV is not installed, so decord decodes windows of videos. It reads a whole video to find one: '
+            'for long videos install PyAV (pip install av)',
+        )
+        reader = DecordWindow(decord.VideoReader(path, num_threads=num_threads), start, end)
+    if not len(reader):
+        length = f', which is {reader.duration:.3f} s long' if reader.duration else ''
+        raise ClipError(
+            f'no frame is shown from {start or 0:.3f} s to {"the end" if end is None else f"{end:.3f} s"} of the '
+            f'video{length}; check the times of the annotation'
+        )
+    return reader
+
+
+def open_instead(path: str, error: Exception, num_threads: int = 1) -> AvReader:
+    """Open a whole video with PyAV, which decord fails on: AV1, recordings of browsers, very small frames.
+
+    Args:
+        path (str): The video.
+        error (Exception): What decord says.
+        num_threads (int): Threads that decode. Defaults to 1.
+
+    Raises:
+        Exception: ``error``, where PyAV is not installed or fails, too, or the file is incomplete: what there is of it
+            must not pass for the whole.
+    """
+    if not os.path.isfile(path) or missing_bytes(path):
+        raise error
+    try:
+        reader = AvReader(path, num_threads=num_threads)
+    except Exception as second:  # whatever it is, decord's is the one to tell
+        raise error from second
+    if not len(reader):
+        raise error
+    if isinstance(error, ImportError):
+        _say_once('decord', f'PyAV decodes instead of decord ({error})')
+    else:
+        _say_once(path, f'decord cannot decode {path}, PyAV does')
+    return reader
+
+
+def is_said(path: str) -> bool:
+    """Whether decord failed on a file in this process, and PyAV does not."""
+    return path in _said
+
+
+def _say_once(key: str, text: str) -> None:
+    if key not in _said:
+        _said.add(key)
+        print_log(text, logger='current', level=logging.WARNING)
