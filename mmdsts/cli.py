@@ -116,7 +116,7 @@ def merge_options(cfg: Config, options: dict | None) -> None:
         raise UsageError(f'--cfg-options {options}: {error}') from error
 
 
-def _datasets(dataset: ConfigDict, name: str) -> Iterator[tuple[str, ConfigDict]]:
+def datasets_of(dataset: ConfigDict, name: str) -> Iterator[tuple[str, ConfigDict]]:
     """Yield the datasets inside wrappers such as ``RepeatDataset`` and ``ConcatDataset``, each with its name."""
     inner = [(f'{name}.datasets.{i}', part) for i, part in enumerate(dataset.get('datasets') or [])]
     if 'dataset' in dataset:
@@ -124,7 +124,7 @@ def _datasets(dataset: ConfigDict, name: str) -> Iterator[tuple[str, ConfigDict]
     if not inner:
         yield name, dataset
     for part_name, part in inner:
-        yield from _datasets(part, part_name)
+        yield from datasets_of(part, part_name)
 
 
 def check_data(cfg: Config, stages: Sequence[str]) -> None:
@@ -141,7 +141,7 @@ def check_data(cfg: Config, stages: Sequence[str]) -> None:
     if 'train' in stages:
         loaders['train_cfg.heldout_dataloader'] = (cfg.get('train_cfg') or {}).get('heldout_dataloader')
     for loader_name, loader in loaders.items():
-        for name, dataset in _datasets(loader['dataset'], f'{loader_name}.dataset') if loader else ():
+        for name, dataset in datasets_of(loader['dataset'], f'{loader_name}.dataset') if loader else ():
             wanted = {'ann_file': dataset.get('ann_file')}
             wanted.update((f'data_prefix.{key}', path) for key, path in (dataset.get('data_prefix') or {}).items())
             for key, path in wanted.items():

@@ -44,16 +44,19 @@ def videos(tmp_path_factory):
 def write_lists(folder, videos, kind, num_classes):
     """Annotation files of the made-up videos, by the argument of the dataset class that they are for."""
     names = sorted(path.stem for path in videos.glob('*.mp4'))
-    files = {key: folder / key for key in ('ann_file', 'categories_file', 'sets_file', 'vocabulary_file')}
+    files = {
+        key: folder / key for key in ('ann_file', 'categories_file', 'classes_file', 'sets_file', 'vocabulary_file')
+    }
     if kind == 'Diving48Dataset':
         entries = [dict(vid_name=name, label=i, start_frame=0, end_frame=9) for i, name in enumerate(names)]
         files['ann_file'].write_text(json.dumps(entries))
     else:
-        suffix = '.mp4' if kind == 'VideoDataset' else ''
+        suffix = '.mp4' if kind.startswith('Video') else ''
         files['ann_file'].write_text('\n'.join(f'{name}{suffix} {i}' for i, name in enumerate(names)))
     files['categories_file'].write_text(
         '\n'.join(f'Clabel: {i}; set: 1; Glabel: {i}; element {i}' for i in range(num_classes))
     )
+    files['classes_file'].write_text('\n'.join(f'element {i}' for i in range(num_classes)))
     files['sets_file'].write_text('set: 1; all')
     files['vocabulary_file'].write_text(json.dumps([['Back', f'{i}som', 'No', 'TUCK'] for i in range(48)]))
     return files
@@ -79,6 +82,8 @@ def reduce(cfg, folder, videos):
         model.cls_head.in_channels = channels
         if 'neck' in model:
             model.neck.update(in_channels=channels, hidden_channels=8, num_neurons=3)
+    if cfg.train_dataloader.dataset.type == 'VideoTableDataset':
+        model.cls_head.num_classes = CLIPS  # which is for the user to say
     for part in ('train', 'val', 'test'):
         loader = cfg[f'{part}_dataloader']
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
@@ -123,7 +128,7 @@ def test_config_trains_and_tests(path, videos, tmp_path):
         assert meta['classes'][0] == 'element 0'
 
 
-MADE_HERE = ('toygym', 'toygym_noudl', 'toygym_finetune', 'grid_digits')
+MADE_HERE = ('toygym', 'toygym_noudl', 'toygym_finetune', 'grid_digits', 'video_folder')
 PRETRAINED = [path for path in CONFIGS if not path.stem.endswith(MADE_HERE)]
 
 

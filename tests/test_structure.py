@@ -12,7 +12,7 @@ LEVELS = [
     ('mmdsts.models', 'mmdsts.engine', 'mmdsts.datasets', 'mmdsts.evaluation', 'mmdsts.toygym'),
     ('mmdsts.compat', 'mmdsts.deployment'),
     ('mmdsts',),
-    ('mmdsts.analysis', 'mmdsts.cli', 'mmdsts.start', 'mmdsts.variables', 'benchmarks'),
+    ('mmdsts.analysis', 'mmdsts.footage', 'mmdsts.cli', 'mmdsts.start', 'mmdsts.variables', 'benchmarks'),
     ('tools',),
 ]
 

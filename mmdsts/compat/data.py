@@ -93,7 +93,7 @@ def _load(dataset, idx: int):
     from mmdsts.datasets.video import describe_error, refuse_incomplete
 
     clip = dataset.get_data_info(idx)
-    if 'filename' in clip:
+    if 'filename' in clip and not _is_window(clip):
         refuse_incomplete(clip['filename'])  # decoders do not notice: they give the frames that are there
     try:
         return BaseDataset.prepare_data(dataset, idx)
@@ -119,16 +119,23 @@ def _file_is_to_blame(clip: dict, error: ClipError) -> bool:
     """Whether the file of a clip, and not the pipeline, is what makes its loading fail."""
     from mmdsts.datasets.video import check_every_frame
 
-    if error.__cause__ is None:  # of a transform that looked at the file itself
+    cause = error.__cause__
+    # Of a transform that looked at the file itself, or of a decoder.
+    if cause is None or type(cause).__module__.split('.')[0] in ('decord', 'av'):
         return True
     path = clip.get('filename')
-    if not path or '://' in path:
+    if not path or '://' in path or _is_window(clip):
         return False
     try:
         check_every_frame(path)
     except ClipError:
         return True
     return False
+
+
+def _is_window(clip: dict) -> bool:
+    """Whether a clip is a part of its file, which may be hours long."""
+    return clip.get('start') is not None or clip.get('end') is not None
 
 
 def patch_evaluated_clips() -> bool:
