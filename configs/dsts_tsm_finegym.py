@@ -9,9 +9,9 @@ model = dict(
     cls_head=dict(num_classes=99))
 
 train_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='ClipInit'),
     dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=8),
-    dict(type='DecordDecode'),
+    dict(type='ClipDecode'),
     dict(type='Resize', scale=(-1, 256)),
     dict(type='RandomResizedCrop', area_range=(0.4, 1.0)),
     dict(type='Resize', scale=(224, 224), keep_ratio=False),
@@ -20,9 +20,9 @@ train_pipeline = [
     dict(type='PackActionInputs')
 ]
 val_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='ClipInit'),
     dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=8, test_mode=True),
-    dict(type='DecordDecode'),
+    dict(type='ClipDecode'),
     dict(type='Resize', scale=(-1, 256)),
     dict(type='CenterCrop', crop_size=224),
     dict(type='FormatShape', input_format='NCHW'),
@@ -30,9 +30,9 @@ val_pipeline = [
 ]
 # 2 sets of frames (twice_sample) x 3 crops
 test_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='ClipInit'),
     dict(type='SampleFrames', clip_len=1, frame_interval=1, num_clips=8, twice_sample=True, test_mode=True),
-    dict(type='DecordDecode'),
+    dict(type='ClipDecode'),
     dict(type='Resize', scale=(-1, 256)),
     dict(type='ThreeCrop', crop_size=256),
     dict(type='FormatShape', input_format='NCHW'),

@@ -90,6 +90,7 @@ def _load(dataset, idx: int):
     """What the pipeline makes of a clip; an error of it becomes a ClipError that names the clip."""
     from mmengine.dataset import BaseDataset
 
+    from mmdsts.datasets.decoding.window import name_clip
     from mmdsts.datasets.video import describe_error, refuse_incomplete
 
     clip = dataset.get_data_info(idx)
@@ -101,7 +102,8 @@ def _load(dataset, idx: int):
         raise
     except Exception as error:
         name = clip.get('filename') or clip.get('frame_dir') or f'number {idx} of {dataset.ann_file}'
-        raise ClipError(f'clip {name}: {describe_error(name, error)}') from error
+        place = name_clip(name, clip.get('start'), clip.get('end'))
+        raise ClipError(f'{place}: {describe_error(name, error)}') from error
 
 
 def _broken_clips(dataset):

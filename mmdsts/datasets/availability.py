@@ -35,15 +35,42 @@ def select_available(
     Raises:
         FileNotFoundError: The directory is not there, or no clip is, or with ``missing='error'`` one is not.
     """
+    check_folder(directory, source)
+    with os.scandir(directory) as entries:
+        sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+    there = [bool(sizes.get(osp.basename(clip['filename']))) for clip in data_list]
+    return keep_available(data_list, there, directory, missing, source, classes)
+
+
+def check_folder(directory: str, source: str) -> None:
+    """FileNotFoundError if the folder of the clips is not there; ``source`` is what the error calls the list."""
     if not osp.isdir(directory):
         raise FileNotFoundError(
             f'{source}: the folder of the clips, {directory!r}, is not there; set '
             'data_prefix=dict(video=...) to it (and data_root, if that is used)'
         )
-    with os.scandir(directory) as entries:
-        sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-    present = [clip for clip in data_list if sizes.get(osp.basename(clip['filename']))]
-    absent = [clip for clip in data_list if not sizes.get(osp.basename(clip['filename']))]
+
+
+def keep_available(
+    data_list: list[dict],
+    there: list[bool],
+    directory: str,
+    missing: str,
+    source: str,
+    classes: list[str] | None = None,
+) -> list[dict]:
+    """The clips that are there, as :func:`select_available`, which of them was found out by the caller.
+
+    Args:
+        data_list (list[dict]): Clips with ``filename``, by which the log calls those that are missing, and ``label``.
+        there (list[bool]): Whether each is there.
+        directory (str): Where they were looked for.
+        missing (str): See :func:`select_available`.
+        source (str): See there.
+        classes (list[str], optional): See there. Defaults to None.
+    """
+    present = [clip for clip, found in zip(data_list, there) if found]
+    absent = [clip for clip, found in zip(data_list, there) if not found]
     if not absent:
         return present
 

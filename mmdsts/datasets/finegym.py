@@ -12,9 +12,12 @@ from mmengine.fileio import exists, join_path
 from mmengine.logging import print_log
 from mmengine.utils import is_abs
 
-from .availability import check_missing, drop_repeats, select_available
+from .availability import check_folder, check_missing, drop_repeats, keep_available
+from .finegym_files import FineGymFile, FineGymFiles, count_kinds
+from .finegym_windows import find_info, read_times
 from .single_label import SingleLabelMixin
 from .text import read_lines
+from .transforms import ClipInit
 
 _ELEMENT = re.compile(
     r'(?P<clip>[\w-]{11}_E_(?P<event_start>\d{6})_(?P<event_end>\d{6})'
@@ -126,10 +129,13 @@ def identify_version(path: str, num_lines: int) -> tuple[str, str]:
 
 @DATASETS.register_module()
 class FineGymDataset(SingleLabelMixin, VideoDataset):
-    """Trimmed clips of FineGym elements, read from the official lists (METHOD 6).
+    """FineGym's elements, read from the official lists (METHOD 6), in clips of their own or in longer videos.
 
-    The file of a clip is ``data_prefix['video']/VIDEO_E_START_END_A_START_END.mp4``. Train and val lists
-    share source videos, as published.
+    In ``data_prefix['video']`` and the folders in it, the file of an element is
+    ``VIDEO_E_START_END_A_START_END.mp4``. Where there is none, the element is a window of its event
+    (``VIDEO_E_START_END``) or of the whole video (``VIDEO``), which the pipeline's ``ClipInit`` decodes without
+    cutting; the log says how many are found in which way. See :class:`~mmdsts.datasets.finegym_files.FineGymFiles` for
+    the names of files. Train and val lists share source videos, as published.
 
     Args:
         ann_file (str): An official list, see :func:`read_elements`.
@@ -139,7 +145,12 @@ class FineGymDataset(SingleLabelMixin, VideoDataset):
             and ``class_sets`` of the metainfo, which a checkpoint keeps. Defaults to None.
         sets_file (str, optional): Names the sets, see :func:`read_sets`; becomes ``set_names``. Defaults to
             None.
-        suffix (str): Ending of the files. Defaults to ``'.mp4'``.
+        info_file (str, optional): Temporal annotation, which gives windows to the frame, see
+            :func:`~mmdsts.datasets.finegym_windows.read_times`. Defaults to None: that beside ``ann_file``, by its
+            published name; without it, or where it contradicts a name, windows are as long as the whole seconds in
+            names need, see :func:`~mmdsts.datasets.finegym_windows.named_window`.
+        suffix (str): Ending of the files that are taken first. Defaults to ``'.mp4'``; ``.mp4``, ``.mkv`` and
+            ``.webm`` are found, too.
         missing (str): What to do about clips that are not there. ``'skip'`` uses the others and logs how many
             clips and classes are left; ``'error'`` stops. Defaults to ``'error'``: a run on a part of the
             data, whose results are not comparable, is for the user to choose. Much of FineGym has vanished,
@@ -148,7 +159,8 @@ class FineGymDataset(SingleLabelMixin, VideoDataset):
 
     Raises:
         ValueError: A line is malformed, a label is not in the categories, a clip has two labels, a file is no text
-            (see :func:`~mmdsts.datasets.text.read_text`), or ``missing`` is unknown.
+            (see :func:`~mmdsts.datasets.text.read_text`), ``missing`` is unknown, or elements are windows and the
+            pipeline decodes whole files.
         FileNotFoundError: A file or folder is not there, or clips are missing (see ``missing``), or all are.
     """
 
@@ -161,6 +173,7 @@ class FineGymDataset(SingleLabelMixin, VideoDataset):
         data_prefix: dict = dict(video=''),
         categories_file: str | None = None,
         sets_file: str | None = None,
+        info_file: str | None = None,
         suffix: str = '.mp4',
         missing: str = 'error',
         num_classes: int | None = None,
@@ -168,6 +181,7 @@ class FineGymDataset(SingleLabelMixin, VideoDataset):
         data_root: str = '',
         **kwargs: Any,
     ) -> None:
+        self.info_file = info_file and _join(data_root, info_file)
         self.suffix = suffix
         self.missing = check_missing(missing)
         metainfo = dict(metainfo or {})
@@ -192,7 +206,9 @@ class FineGymDataset(SingleLabelMixin, VideoDataset):
         )
 
     def load_data_list(self) -> list[dict]:
-        """Clips as ``dict(filename, label, video_id)``; see the class for the errors."""
+        """Clips as ``dict(filename, label, video_id)``, windows with ``start`` and ``end`` in seconds; see the class
+        for the errors.
+        """
         elements = read_elements(self.ann_file)
         version, reason = identify_version(self.ann_file, len(elements))
         self._metainfo['annotation_version'] = version
@@ -213,7 +229,44 @@ class FineGymDataset(SingleLabelMixin, VideoDataset):
             filename = osp.join(directory, clip + self.suffix)
             data_list.append(dict(filename=filename, label=label, video_id=clip[:11]))
         data_list = drop_repeats(data_list, source)
-        return select_available(data_list, directory, self.missing, source, self._metainfo.get('classes'))
+        check_folder(directory, source)
+        files = FineGymFiles(directory, self.suffix)
+        names = [osp.basename(clip['filename'])[: -len(self.suffix) or None] for clip in data_list]
+        found = [files.find(name) for name in names]
+        there = [file is not None for file in found]
+        kept = keep_available(data_list, there, directory, self.missing, source, self._metainfo.get('classes'))
+        self._place(kept, *zip(*((name, file) for name, file in zip(names, found) if file)), source)
+        return kept
+
+    def _place(self, clips: list[dict], names: list[str], files: list[FineGymFile], source: str) -> None:
+        """Write into clips where they are; say it."""
+        windows = any(file.kind != 'clip' for file in files)
+        info_file = self.info_file or (find_info(osp.dirname(self.ann_file)) if windows else None)
+        times = read_times(info_file) if info_file else {}
+        for clip, name, file in zip(clips, names, files):
+            clip['filename'] = file.path
+            window = file.window(name, times)
+            if window is not None:
+                clip['start'], clip['end'] = window
+        if not windows:
+            return
+        self._check_pipeline(source)
+        timed = sum(file.kind != 'clip' and name in times for name, file in zip(names, files))
+        named = sum(file.kind != 'clip' for file in files) - timed
+        print_log(
+            f'{source}: {count_kinds(files)}; times of {timed} windows from {info_file or "no file"}, of {named} from '
+            'the whole seconds of their names' + (', to about a second' if named else ''),
+            logger='current',
+        )
+
+    def _check_pipeline(self, source: str) -> None:
+        transforms = getattr(self.pipeline, 'transforms', [])
+        if transforms and not any(isinstance(transform, ClipInit) for transform in transforms):
+            raise ValueError(
+                f'{source}: {self.data_prefix["video"] or "."} has no clips of their own but longer videos, of which '
+                'the pipeline would decode the whole: put ClipInit and ClipDecode where DecordInit and DecordDecode '
+                'are, or cut clips with tools/data/prepare_finegym.py --cut'
+            )
 
 
 def _join(data_root: str, path: str) -> str:

@@ -1,9 +1,7 @@
-"""A FineGym download: which clips are there, and cutting clips from videos (``tools/data/prepare_finegym.py``)."""
+"""A FineGym download: what of a list is there, and cutting clips (``tools/data/prepare_finegym.py``)."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import shutil
 import subprocess
@@ -11,13 +9,21 @@ from collections import Counter
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from mmengine.logging import print_log
-
 from .finegym import identify_version, read_elements
-from .text import read_text
+from .finegym_files import VIDEO_SUFFIXES, FineGymFile, FineGymFiles
+from .finegym_windows import read_windows
 
-#: Endings that video downloaders give.
-VIDEO_SUFFIXES = ('.mp4', '.mkv', '.webm')
+__all__ = [
+    'VIDEO_SUFFIXES',
+    'Stock',
+    'cut_clip',
+    'find_ffmpeg',
+    'find_video',
+    'read_windows',
+    'shared_videos',
+    'take_stock',
+    'write_available',
+]
 
 
 class Stock(NamedTuple):
@@ -26,14 +32,16 @@ class Stock(NamedTuple):
     Attributes:
         ann_file: The list.
         version: See :func:`~mmdsts.datasets.finegym.identify_version`.
-        present: Clips and labels that are there.
+        present: Clips and labels that are there, in files of their own or in longer ones.
         missing: Those that are not.
+        files: Where those that are there are, by name.
     """
 
     ann_file: str
     version: str
     present: list
     missing: list
+    files: dict
 
     @property
     def classes(self) -> int:
@@ -45,15 +53,26 @@ class Stock(NamedTuple):
         """Clips that are there, of each class that has one."""
         return Counter(label for _, label in self.present)
 
+    @property
+    def all_of_class(self) -> Counter:
+        """Clips of the list, there or not, of each class."""
+        return Counter(label for _, label in self.present + self.missing)
 
-def take_stock(ann_file: str, clips: str, suffix: str = '.mp4', readable: Callable[[str], bool] | None = None) -> Stock:
+
+def take_stock(
+    ann_file: str,
+    clips: str | list[FineGymFiles],
+    suffix: str = '.mp4',
+    readable: Callable[[str], bool] | None = None,
+) -> Stock:
     """Look for the clips of a list.
 
     Args:
         ann_file: An official list, see :func:`~mmdsts.datasets.finegym.read_elements`.
-        clips: Folder of the clips; it need not exist.
-        suffix: Ending of the files. Defaults to ``'.mp4'``.
-        readable: Further test of a file by its path. Defaults to None: any file with content will do.
+        clips: Folder of the clips, which need not exist; or what was found in some folders, the first to be asked
+            first.
+        suffix: Ending of the files that are taken first. Defaults to ``'.mp4'``.
+        readable: Further test of a clip's own file by its path. Defaults to None: any file with content will do.
 
     Returns:
         What is there.
@@ -63,12 +82,25 @@ def take_stock(ann_file: str, clips: str, suffix: str = '.mp4', readable: Callab
         FileNotFoundError: The list is not there.
     """
     elements = read_elements(ann_file)
-    stock = Stock(ann_file, identify_version(ann_file, len(elements))[0], [], [])
+    if isinstance(clips, str):
+        clips = [FineGymFiles(clips, suffix)] if Path(clips).is_dir() else []
+    stock = Stock(ann_file, identify_version(ann_file, len(elements))[0], [], [], {})
     for clip, label in elements:
-        path = Path(clips, clip + suffix)
-        there = path.is_file() and path.stat().st_size > 0 and (readable is None or readable(str(path)))
-        (stock.present if there else stock.missing).append((clip, label))
+        found: list[FineGymFile] = [file for file in (files.find(clip) for files in clips) if file]
+        if readable is not None:
+            found = [file for file in found if file.kind != 'clip' or readable(file.path)]
+        if found:
+            # Its own file before a longer one, wherever they are.
+            stock.files[clip] = min(found, key=lambda file: ('clip', 'event', 'video').index(file.kind))
+        (stock.present if found else stock.missing).append((clip, label))
     return stock
+
+
+def shared_videos(one: Stock, other: Stock) -> tuple[int, int]:
+    """Source videos that are in both of two lists, there or not, and how many clips of the second are from them."""
+    videos, others = (Counter(clip[:11] for clip, _ in stock.present + stock.missing) for stock in (one, other))
+    shared = videos.keys() & others.keys()
+    return len(shared), sum(others[video] for video in shared)
 
 
 def write_available(stock: Stock) -> str:
@@ -79,65 +111,18 @@ def write_available(stock: Stock) -> str:
     return str(path)
 
 
-def read_windows(info_file: str) -> dict[str, tuple[float, float]]:
-    """Times of all elements from FineGym's temporal annotation.
-
-    Args:
-        info_file: ``finegym_annotation_info_v1.x.json``: videos, their events and in each event the ``segments`` with
-            ``timestamps`` in seconds of the event, those of the event in seconds of the video.
-
-    Returns:
-        Name of a clip (``VIDEO_E_START_END_A_START_END``) to start and end in seconds of the video. Elements whose
-        times contradict the whole seconds in their name (found where a frame rate was misread) are left out, with a
-        log line.
-
-    Raises:
-        ValueError: The file has another form.
-        FileNotFoundError: It is not there.
-    """
-    if not Path(info_file).is_file():
-        raise FileNotFoundError(
-            f'{info_file} is not there; it is the temporal annotation of FineGym, '
-            'finegym_annotation_info_v1.1.json, at https://sdolivia.github.io/FineGym'
-        )
-    text, windows, contradictions = read_text(info_file), {}, 0
-    try:
-        for video, events in json.loads(text).items():
-            for event, content in events.items():
-                offset = content['timestamps'][0][0]
-                for segment, parts in (content['segments'] or {}).items():
-                    times = parts['timestamps']
-                    window = offset + times[0][0], offset + times[-1][1]
-                    if _fits_name(window, event, segment):
-                        windows[f'{video}_{event}_{segment}'] = window
-                    else:
-                        contradictions += 1
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise ValueError(
-            f'{info_file}: found another form ({type(error).__name__}: {error}) than that of the temporal '
-            'annotation of FineGym, video -> event -> segments -> timestamps'
-        ) from error
-    if contradictions:
-        print_log(
-            f'{info_file}: the times of {contradictions} elements contradict their names; left out',
-            logger='current',
-            level=logging.WARNING,
-        )
-    return windows
-
-
-def _fits_name(window: tuple[float, float], event: str, segment: str) -> bool:
-    """Whether a window in seconds agrees with ``E_START_END`` and ``A_START_END``, two times rounded down."""
-    event_start = int(event.split('_')[1])
-    _, start, end = segment.split('_')
-    return all(-1 < time - event_start - int(named) < 3 for time, named in zip(window, (start, end)))
-
-
 def find_video(videos: str, clip: str) -> str | None:
-    """The downloaded video that a clip is cut from: named by the first 11 characters of the clip."""
-    return next(
-        (str(path) for path in (Path(videos, clip[:11] + suffix) for suffix in VIDEO_SUFFIXES) if path.is_file()), None
-    )
+    """The longer video in a folder that a clip can be cut from: of its event, or the whole; None if it is not there."""
+    file = FineGymFiles(videos).find(clip)
+    return file.path if file and file.kind != 'clip' else None
+
+
+def find_ffmpeg() -> str:
+    """The program that cuts; FileNotFoundError if it is not installed."""
+    ffmpeg = shutil.which('ffmpeg')
+    if ffmpeg is None:
+        raise FileNotFoundError('ffmpeg is not installed (not found on PATH); clips are cut with it')
+    return ffmpeg
 
 
 def cut_clip(video: str, window: tuple[float, float], out: str) -> None:
@@ -152,9 +137,7 @@ def cut_clip(video: str, window: tuple[float, float], out: str) -> None:
         FileNotFoundError: ffmpeg is not installed.
         RuntimeError: ffmpeg failed, with what it said.
     """
-    ffmpeg = shutil.which('ffmpeg')
-    if ffmpeg is None:
-        raise FileNotFoundError('ffmpeg is not installed (not found on PATH); clips are cut with it')
+    ffmpeg = find_ffmpeg()
     part = f'{out}.part{Path(out).suffix}'
     start, end = window
     command = [ffmpeg, '-nostdin', '-loglevel', 'error', '-y', '-ss', f'{start:.3f}', '-i', video]

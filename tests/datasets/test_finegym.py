@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from mmdsts.datasets import availability as availability_module
 from mmdsts.datasets import finegym as finegym_module
 from mmdsts.datasets.finegym import identify_version, read_categories, read_elements, read_sets
 
+from .decoding.numbered import number, write_numbered
 from .shared_data import real_list
 
 FIXTURES = Path(__file__).parents[1] / 'fixtures' / 'finegym'
@@ -294,3 +296,76 @@ def test_class_balanced_dataset_repeats_rare_classes(tmp_path, multi_class):
     assert [balanced.dataset.get_cat_ids(i) for i in (0, 16, 20)] == [[0], [1], [2]]
     # ceil(sqrt(threshold / frequency)): of 21 clips 16, 4 and 1.
     assert [balanced.get_cat_ids(i)[0] for i in range(len(balanced))] == [0] * 16 * 2 + [1] * 4 * 3 + [2] * 5
+
+
+# --- windows of longer videos -----------------------------------------------------------------------------
+
+INFO = {
+    'vaultVideo1': {
+        'E_000010_000042': {
+            'timestamps': [[10.5, 42.25]],
+            'segments': {'A_0003_0005': {'timestamps': [[3.0, 3.5], [3.5, 5.75]]}},
+        }
+    }
+}
+
+
+def test_whole_videos_events_and_clips_alike(tmp_path, log):
+    for name in ('vaultVideo1.webm', 'beam_video-_E_000100_000190.mkv', f'deep/{CLIPS[3]}.mp4'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b'a video')
+    (tmp_path / 'lists').mkdir()
+    (tmp_path / 'lists' / 'train_v1.1.txt').write_text(Path(TRAIN).read_text())
+    for info in ({}, dict(info_file=str(tmp_path / 'times.json'))):
+        (tmp_path / 'times.json').write_text(json.dumps(INFO))
+        dataset = build(tmp_path, str(tmp_path / 'lists' / 'train_v1.1.txt'), missing='skip', **info)
+        found = [dataset.get_data_info(i) for i in range(len(dataset))]
+        assert [Path(clip['filename']).name for clip in found] == [
+            'vaultVideo1.webm',
+            'vaultVideo1.webm',
+            'beam_video-_E_000100_000190.mkv',
+            f'{CLIPS[3]}.mp4',
+        ]
+        # The first by its times if they are given, the others by the whole seconds of their names.
+        first = (13.5, 16.25) if info else (13.5, 16.5)
+        windows = [(clip.get('start'), clip.get('end')) for clip in found]
+        assert windows == [first, (17.5, 18.5), (12, 15), (None, None)]
+        assert [clip['label'] for clip in found] == [0, 1, 2, 3]
+        assert '1 of 5 clips are missing' in log[-2]
+        assert '1 in clips of their own, 1 as windows of event clips, 2 as windows of whole videos' in log[-1]
+        assert f'times of {len(info)} windows from ' in log[-1]
+        assert f'of {3 - len(info)} from the whole seconds' in log[-1]
+    # Beside the list, it is found by its name.
+    (tmp_path / 'lists' / 'finegym_annotation_info_v1.1.json').write_text(json.dumps(INFO))
+    dataset = build(tmp_path, str(tmp_path / 'lists' / 'train_v1.1.txt'), missing='skip')
+    assert dataset.get_data_info(0)['end'] == 16.25
+    with pytest.raises(FileNotFoundError, match=r'none\.json is not there; it is the temporal annotation'):
+        build(tmp_path, missing='skip', info_file='none.json')
+
+
+def test_clips_of_their_own_are_no_windows(videos, log):
+    (videos / 'vaultVideo1.mp4').write_bytes(b'a video')
+    dataset = build(videos)
+    assert not any('start' in dataset.get_data_info(i) for i in range(5))
+    assert len(log) == 1
+
+
+def test_windows_need_a_pipeline_that_reads_them(tmp_path):
+    (tmp_path / 'vaultVideo1.mp4').write_bytes(b'a video')
+    data = dict(data_prefix=dict(video=str(tmp_path)), missing='skip')
+    with pytest.raises(ValueError, match='put ClipInit and ClipDecode where DecordInit and DecordDecode are'):
+        FineGymDataset(TRAIN, [dict(type='DecordInit'), dict(type='DecordDecode')], **data)
+    assert len(FineGymDataset(TRAIN, [dict(type='ClipInit'), dict(type='ClipDecode')], **data)) == 2
+
+
+def test_frames_of_windows(tmp_path):
+    pytest.importorskip('av')
+    write_numbered(tmp_path / 'vaultVideo1.mkv', [i / 10 for i in range(250)], bf='2', preset='ultrafast')
+    pipeline = [dict(type='ClipInit'), dict(type='UniformSample', clip_len=4), dict(type='ClipDecode')]
+    (tmp_path / 'times.json').write_text(json.dumps(INFO))
+    data = dict(data_prefix=dict(video=str(tmp_path)), missing='skip', info_file=str(tmp_path / 'times.json'))
+    dataset = FineGymDataset(TRAIN, pipeline, **data)
+    for index, (start, end) in enumerate([(13.5, 16.25), (17.5, 18.5)]):
+        numbers = [number(frame) for frame in dataset[index]['imgs']]
+        assert all(start <= n / 10 < end for n in numbers)
+        assert max(numbers) - min(numbers) > 4

@@ -1,15 +1,19 @@
-"""Check a FineGym download, write lists of the clips that are there, cut clips from downloaded videos.
+"""Look through a FineGym download in any of the usual layouts, say what is there, and cut clips where asked to.
 
-Expects ``ROOT/annotations/gym*_element*.txt`` and ``ROOT/clips``. With ``--videos`` and ``--info``, clips that are
-missing are first cut from the videos (named by YouTube id) at the times of FineGym's temporal annotation.
+Expects the lists in ``ROOT/annotations/gym*_element*.txt``. Videos are looked for in ROOT and in ``--videos``: elements,
+events and whole videos, ``.mp4``, ``.mkv`` or ``.webm``, in folders of any depth. Whole videos need no cutting: training
+decodes windows of them. The temporal annotation gives their times; without it the whole seconds in names do.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import os
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Iterable
+from typing import Any, Callable, Iterable
 
 from rich.console import Console
 from rich.progress import track
@@ -17,29 +21,60 @@ from rich.table import Column, Table
 
 import mmdsts  # noqa: F401  its repairs come before any other import of MMAction2
 from mmdsts import cli
-from mmdsts.datasets.finegym_clips import Stock, cut_clip, find_video, read_windows, take_stock, write_available
+from mmdsts.datasets.finegym import Categories, read_categories, read_sets
+from mmdsts.datasets.finegym_clips import Stock, cut_clip, find_ffmpeg, shared_videos, take_stock, write_available
+from mmdsts.datasets.finegym_files import FineGymFiles, count_kinds, folder_of
+from mmdsts.datasets.finegym_windows import find_info, read_times
 from mmdsts.datasets.video import check_every_frame
 from mmdsts.errors import ClipError
+
+_NAMES = 3  # classes named in a line
 
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description='Check and complete a FineGym download')
     parser.add_argument(
-        '--root', default='data/finegym', help='folder of annotations/ and clips/; default: %(default)s'
+        '--root', default='data/finegym', help='folder of annotations/ and videos; default: %(default)s'
     )
+    parser.add_argument('--videos', help='another folder of downloaded videos; with --info, clips are cut from them')
+    parser.add_argument(
+        '--info',
+        help='temporal annotation, finegym_annotation_info_v1.1.json; default: that in ROOT/annotations, if it is there',
+    )
+    parser.add_argument('--cut', action='store_true', help='cut clips from longer videos into ROOT/clips, with ffmpeg')
     parser.add_argument('--open', action='store_true', help='also decode each clip: one that cannot be decoded is missing')
-    parser.add_argument('--write', action='store_true', help='write NAME_available.txt beside each list')
-    parser.add_argument('--videos', help='folder of downloaded videos to cut missing clips from')
-    parser.add_argument('--info', help='temporal annotation, finegym_annotation_info_v1.1.json; needed to cut')
+    parser.add_argument(
+        '--write',
+        action='store_true',
+        help='write NAME_available.txt beside each list, and coverage.csv and label maps into ROOT/annotations',
+    )
     parser.add_argument('--jobs', type=int, default=4, help='clips to open or cut at the same time; default: %(default)s')
     args = parser.parse_args()
-    if bool(args.videos) != bool(args.info):
-        parser.error('--videos and --info go together')
+    if args.jobs < 1:
+        parser.error(f'argument --jobs: {args.jobs} is not a positive number')
+    if args.info and not Path(args.info).is_file():
+        parser.error(f'argument --info: {args.info}: no such file')
+    for name in ('root', 'videos'):
+        folder = getattr(args, name)
+        if folder and not Path(folder).is_dir():
+            parser.error(f'argument --{name}: {folder}: no such folder (the working directory is {Path.cwd()})')
     return args
 
 
-def find_broken(clips: Iterable[Path], jobs: int) -> dict[str, str]:
+def side_by_side(function: Callable, items: list, jobs: int, what: str) -> list:
+    """Results for all items, in their order; an interruption ends it after the items at work."""
+    pool = ThreadPoolExecutor(jobs)
+    futures = [pool.submit(function, item) for item in items]
+    try:
+        return [future.result() for future in track(futures, what)]
+    finally:
+        for future in futures:
+            future.cancel()
+        pool.shutdown()
+
+
+def find_broken(clips: Iterable[str], jobs: int) -> dict[str, str]:
     """Of some clips those that are there but cannot be decoded, and why."""
 
     def fault(path: str) -> str | None:
@@ -49,81 +84,213 @@ def find_broken(clips: Iterable[Path], jobs: int) -> dict[str, str]:
             return str(error)
         return None
 
-    paths = sorted(str(path) for path in clips if path.is_file() and path.stat().st_size > 0)
-    with ThreadPoolExecutor(jobs) as pool:
-        faults = list(track(pool.map(fault, paths), 'opening', total=len(paths)))
+    paths = sorted(path for path in clips if os.path.isfile(path) and os.path.getsize(path) > 0)
+    faults = side_by_side(fault, paths, jobs, 'opening')
     return {path: fault for path, fault in zip(paths, faults) if fault}
 
 
-def take_stocks(lists: list[Path], folder: str, broken: dict[str, str]) -> list[Stock]:
+def take_stocks(lists: list[Path], folders: list[str], broken: dict[str, str]) -> list[Stock]:
     """What is there of each list, but for the clips that are broken."""
-    return [take_stock(str(path), folder, readable=lambda clip: clip not in broken) for path in lists]
+    files = [FineGymFiles(folder) for folder in folders]
+    return [take_stock(str(path), files, readable=lambda clip: clip not in broken) for path in lists]
 
 
-def cut_missing(stocks: list[Stock], args: argparse.Namespace) -> list[Path]:
-    """Cut what is missing in any list and can be cut; the clips that it tried."""
-    windows = read_windows(args.info)
-    if not Path(args.videos).is_dir():
-        raise cli.UsageError(f'--videos {args.videos}: no such folder')
-    clips = Path(args.root, 'clips')
+def own_files(stocks: list[Stock]) -> set[str]:
+    """The files of elements that have one of their own."""
+    return {file.path for stock in stocks for file in stock.files.values() if file.kind == 'clip'}
+
+
+def cut_missing(stocks: list[Stock], info: str | None, root: str, jobs: int) -> list[str]:
+    """Cut the elements of all lists that have no file of their own but are in a longer one; the files it tried."""
+    find_ffmpeg()
+    times = read_times(info) if info else {}
+    clips = Path(root, 'clips')
     clips.mkdir(parents=True, exist_ok=True)
-    missing = sorted({clip for stock in stocks for clip, _ in stock.missing})
-    jobs = [(clip, find_video(args.videos, clip)) for clip in missing]
-    ready = [(clip, video) for clip, video in jobs if video is not None and clip in windows]
-    without_time = sum(clip not in windows for clip in missing)
+    longer = {
+        clip: file for stock in stocks for clip, file in stock.files.items() if file.kind != 'clip'
+    }
+    missing = {clip for stock in stocks for clip, _ in stock.missing}
+    timed = len(longer.keys() & times.keys())
     print(
-        f'{len(missing)} clips are missing; {sum(video is None for _, video in jobs)} have no downloaded video, '
-        f'{without_time} no time in {args.info}; cutting {len(ready)}'
+        f'{len(longer) + len(missing)} clips are missing; {len(missing)} have no downloaded video; cutting {len(longer)}, '
+        f'{timed} at their times in {info or "no file"}, {len(longer) - timed} at the whole seconds of their names'
     )
 
-    def cut(job: tuple[str, str]) -> str | None:
-        clip, video = job
+    def cut(clip: str) -> str | None:
+        file = longer[clip]
         try:
-            cut_clip(video, windows[clip], str(clips / f'{clip}.mp4'))
+            cut_clip(file.path, file.window(clip, times), str(clips / f'{clip}.mp4'))
         except RuntimeError as error:
             return str(error)
         return None
 
-    with ThreadPoolExecutor(args.jobs) as pool:
-        failures = [text for text in track(pool.map(cut, ready), 'cutting', total=len(ready)) if text]
+    failures = [text for text in side_by_side(cut, sorted(longer), jobs, 'cutting') if text]
     if failures:
         print(f'{len(failures)} clips could not be cut; the first: {failures[0]}')
-    return [clips / f'{clip}.mp4' for clip, _ in ready]
+    return [str(clips / f'{clip}.mp4') for clip in longer]
+
+
+def categories_of(stock: Stock, annotations: Path) -> Categories | None:
+    """The classes of a list, by its name; None where their file is not there."""
+    path = annotations / f'{Path(stock.ann_file).name.split("_")[0]}_categories.txt'
+    return read_categories(str(path)) if path.is_file() else None
+
+
+def show_lists(stocks: list[Stock], console: Console) -> None:
+    """How much of each list is there."""
+    table = Table(Column('list', overflow='fold'), 'version', 'clips', 'classes', 'fewest of a class', 'videos')
+    for stock in stocks:
+        counts = stock.clips_of_class
+        fewest = min(counts.values()) if len(counts) == stock.classes else 0
+        there, wanted = ({clip[:11] for clip, _ in part} for part in (stock.present, stock.present + stock.missing))
+        table.add_row(
+            Path(stock.ann_file).name,
+            stock.version,
+            f'{len(stock.present)} of {len(stock.present) + len(stock.missing)}',
+            f'{len(counts)} of {stock.classes}',
+            str(fewest),
+            f'{len(there)} of {len(wanted)}',
+        )
+    console.print(table)
+
+
+def show_sets(stocks: list[Stock], annotations: Path, console: Console) -> None:
+    """How much of each set is there, and which classes have no clip."""
+    sets_file = annotations / 'set_categories.txt'
+    names = read_sets(str(sets_file)) if sets_file.is_file() else {}
+    known = [(stock, categories_of(stock, annotations)) for stock in stocks]
+    known = [(stock, categories) for stock, categories in known if categories]
+    if known:
+        table = Table('set', *(Column(Path(stock.ann_file).stem, overflow='fold') for stock, _ in known))
+        for number in sorted({number for _, categories in known for number in categories.sets}):
+            cells = []
+            for stock, categories in known:
+                there, wanted = (
+                    sum(counts[label] for label, its_set in enumerate(categories.sets) if its_set == number)
+                    for counts in (stock.clips_of_class, stock.all_of_class)
+                )
+                cells.append(f'{there} of {wanted}' if wanted else '')
+            table.add_row(names.get(number, str(number)), *cells)
+        console.print(table)
+    for stock, categories in known:
+        lost = [categories.classes[label] for label in sorted(stock.all_of_class.keys() - stock.clips_of_class.keys())]
+        if lost and len(lost) < stock.classes:
+            more = f', and {len(lost) - _NAMES} more' if len(lost) > _NAMES else ''
+            print(f'{Path(stock.ann_file).name}: no clip of {"; ".join(lost[:_NAMES])}{more}')
+
+
+def show_shared(stocks: list[Stock]) -> None:
+    """Which source videos train and val lists have in common."""
+    pairs = [(one, other) for one in stocks for other in stocks if 'train' in _name(one) and 'val' in _name(other)]
+    for train, val in pairs:
+        if _name(train).split('_')[0] == _name(val).split('_')[0]:
+            videos, clips = shared_videos(train, val)
+            total = len(val.present) + len(val.missing)
+            print(
+                f'{_name(train)} and {_name(val)} share {videos} source videos, from which '
+                f'{clips} of {total} clips of the second are'
+            )
+
+
+def write_files(stocks: list[Stock], annotations: Path) -> None:
+    """Lists of what is there, label maps, and how much is there of each class."""
+    for stock in stocks:
+        print(f'written: {write_available(stock)}')
+    rows, maps = [], {}
+    for stock in stocks:
+        categories = categories_of(stock, annotations)
+        if categories:
+            maps[annotations / f'{_name(stock).split("_")[0]}_label_map.txt'] = categories.classes
+        for label, wanted in sorted(stock.all_of_class.items()):
+            named = (categories.sets[label], categories.classes[label]) if categories else ('', '')
+            rows.append((_name(stock), label, *named, stock.clips_of_class[label], wanted))
+    path = annotations / 'coverage.csv'
+    with open(path, 'w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file)
+        writer.writerow(('list', 'label', 'set', 'class', 'clips', 'of'))
+        writer.writerows(rows)
+    print(f'written: {path}')
+    for path, classes in maps.items():
+        path.write_text(''.join(f'{name}\n' for name in classes), encoding='utf-8')
+        print(f'written: {path}')
+
+
+def next_command(stocks: list[Stock], args: argparse.Namespace) -> str:
+    """What to type next."""
+    found = [(stock, path) for stock in stocks for path in (file.path for file in stock.files.values())]
+    stocks = [stock for stock in stocks if stock.present]
+    if not found:
+        return (
+            f'Nothing is there yet. Download videos (named by their YouTube ids) or clips into {args.root} or a folder '
+            'below it, and run this again.'
+        )
+    kind = min(_name(stock).split('_')[0] != 'gym99' for stock in stocks)
+    config, name = ('configs/dsts_finegym288.py', 'gym288') if kind else ('configs/dsts_finegym.py', 'gym99')
+    options: dict[str, Any] = {}
+    root = os.path.normpath(args.root)
+    if root != os.path.normpath('data/finegym'):
+        options['data_root'] = f'{args.root.rstrip("/")}/'
+    # One folder with all of it, if there is one.
+    inside = {folder_of(path, args.root) for _, path in found if _is_in(path, args.root)}
+    counts = {folder: sum(_is_in(path, folder) for _, path in found) for folder in (args.root, args.videos) if folder}
+    best = max(counts, key=lambda folder: counts[folder])
+    if best == args.root and len(inside) == 1:
+        best = inside.pop()
+    if os.path.normpath(best) != os.path.normpath(os.path.join(args.root, 'clips')):
+        options['clips'] = best
+    for split, usual in (('train', f'{name}_train_element_v1.1.txt'), ('val', f'{name}_val_element.txt')):
+        lists = [_name(stock) for stock in stocks if _name(stock).startswith(f'{name}_{split}')]
+        if lists and usual not in lists:
+            options[f'ann_file_{split}'] = os.path.join(args.root, 'annotations', lists[-1])
+    extra = ''.join(f' {key}={shlex.quote(str(value))}' for key, value in options.items())
+    left_out = len(found) - counts.get(best, len(found)) if best in counts else 0
+    note = f'\n({left_out} of them are elsewhere: a run reads one folder and what is in it.)' if left_out else ''
+    return f'Next: python tools/train.py {config}{" --cfg-options" if extra else ""}{extra}{note}'
+
+
+def _name(stock: Stock) -> str:
+    return Path(stock.ann_file).name
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return Path(folder).resolve() in Path(path).resolve().parents
 
 
 def main() -> None:
     """Do what the command line says."""
     args = parse_args()
-    annotations, folder = Path(args.root, 'annotations'), str(Path(args.root, 'clips'))
+    annotations = Path(args.root, 'annotations')
     lists = sorted(path for path in annotations.glob('gym*_element*.txt') if not path.stem.endswith('_available'))
     if not lists:
         raise cli.UsageError(
             f'{annotations} has no list gym*_element*.txt; get them from https://sdolivia.github.io/FineGym'
         )
+    folders = [args.root, *([args.videos] if args.videos else [])]
+    info = args.info or find_info(annotations)
     try:
-        broken = find_broken(Path(folder).glob('*.mp4'), args.jobs) if args.open else {}
-        stocks = take_stocks(lists, folder, broken)
-        if args.videos:
-            changed = cut_missing(stocks, args)
-            for path in map(str, changed):
-                broken.pop(path, None)
+        stocks = take_stocks(lists, folders, {})
+        broken = find_broken(own_files(stocks), args.jobs) if args.open else {}
+        if broken:
+            stocks = take_stocks(lists, folders, broken)
+        if args.cut or (args.videos and args.info):
+            changed = cut_missing(stocks, info, args.root, args.jobs)
+            broken = {path: fault for path, fault in broken.items() if path not in changed}
             broken.update(find_broken(changed, args.jobs) if args.open else {})
-            stocks = take_stocks(lists, folder, broken)
+            stocks = take_stocks(lists, folders, broken)
+        console = Console()
+        show_lists(stocks, console)
+        show_sets(stocks, annotations, console)
     except (ValueError, FileNotFoundError) as error:
         raise cli.UsageError(str(error)) from error
 
-    table = Table(Column('list', overflow='fold'), 'version', 'clips', 'classes', 'fewest of a class')
-    for stock in stocks:
-        counts = stock.clips_of_class
-        fewest = min(counts.values()) if len(counts) == stock.classes else 0
-        clips = f'{len(stock.present)} of {len(stock.present) + len(stock.missing)}'
-        classes = f'{len(counts)} of {stock.classes}'
-        table.add_row(Path(stock.ann_file).name, stock.version, clips, classes, str(fewest))
-    Console().print(table)
+    found = {clip: file for stock in stocks for clip, file in stock.files.items()}
+    print(f'Elements: {count_kinds(list(found.values()))}; temporal annotation: {info or "none"}')
+    show_shared(stocks)
     if broken:
         print(f'{len(broken)} clips are there but cannot be decoded; the first: {next(iter(broken.values()))}')
-    for stock in stocks if args.write else ():
-        print(f'written: {write_available(stock)}')
+    if args.write:
+        write_files(stocks, annotations)
+    print(next_command(stocks, args))
 
 
 if __name__ == '__main__':

@@ -11,9 +11,9 @@ ann_file_val = data_root + 'annotations/Diving48_V2_test.json'
 # A class is take-off, somersaults, twists and position, so the whole dive counts: 16 frames spread over it. Mirroring
 # keeps the class.
 train_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='ClipInit'),
     dict(type='UniformSample', clip_len=16),
-    dict(type='DecordDecode'),
+    dict(type='ClipDecode'),
     dict(type='Resize', scale=(-1, 256)),
     dict(type='RandomResizedCrop', area_range=(0.4, 1.0)),
     dict(type='Resize', scale=(224, 224), keep_ratio=False),
@@ -22,9 +22,9 @@ train_pipeline = [
     dict(type='PackActionInputs')
 ]
 val_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='ClipInit'),
     dict(type='UniformSample', clip_len=16, test_mode=True),
-    dict(type='DecordDecode'),
+    dict(type='ClipDecode'),
     dict(type='Resize', scale=(-1, 256)),
     dict(type='CenterCrop', crop_size=224),
     dict(type='FormatShape', input_format='NCTHW'),
@@ -32,9 +32,9 @@ val_pipeline = [
 ]
 # 2 sets of frames x 3 crops
 test_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='ClipInit'),
     dict(type='UniformSample', clip_len=16, num_clips=2, test_mode=True),
-    dict(type='DecordDecode'),
+    dict(type='ClipDecode'),
     dict(type='Resize', scale=(-1, 256)),
     dict(type='ThreeCrop', crop_size=256),
     dict(type='FormatShape', input_format='NCTHW'),

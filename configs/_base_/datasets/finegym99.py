@@ -14,9 +14,9 @@ ann_file_val = data_root + 'annotations/gym99_val_element.txt'
 # see all of it, where 8 frames at a fixed interval of 8 would run past the end of most. Mirroring keeps the class: no
 # description says left or right. Crops stay large, since the athlete is a small part of the picture.
 train_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='ClipInit'),
     dict(type='UniformSample', clip_len=8),
-    dict(type='DecordDecode'),
+    dict(type='ClipDecode'),
     dict(type='Resize', scale=(-1, 256)),
     dict(type='RandomResizedCrop', area_range=(0.4, 1.0)),
     dict(type='Resize', scale=(224, 224), keep_ratio=False),
@@ -25,9 +25,9 @@ train_pipeline = [
     dict(type='PackActionInputs')
 ]
 val_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='ClipInit'),
     dict(type='UniformSample', clip_len=8, test_mode=True),
-    dict(type='DecordDecode'),
+    dict(type='ClipDecode'),
     dict(type='Resize', scale=(-1, 256)),
     dict(type='CenterCrop', crop_size=224),
     dict(type='FormatShape', input_format='NCTHW'),
@@ -35,9 +35,9 @@ val_pipeline = [
 ]
 # 2 sets of frames x 3 crops
 test_pipeline = [
-    dict(type='DecordInit'),
+    dict(type='ClipInit'),
     dict(type='UniformSample', clip_len=8, num_clips=2, test_mode=True),
-    dict(type='DecordDecode'),
+    dict(type='ClipDecode'),
     dict(type='Resize', scale=(-1, 256)),
     dict(type='ThreeCrop', crop_size=256),
     dict(type='FormatShape', input_format='NCTHW'),

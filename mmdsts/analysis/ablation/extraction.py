@@ -111,7 +111,9 @@ def feature_file(
 
 
 def describe_data(dataset_cfg: dict, dataset: Any) -> list:
-    """What changes with everything that a data set gives, its video files included: paths, labels, sizes, dates."""
+    """What changes with everything that a data set gives, its video files included: paths, labels, sizes, dates, and
+    of windows of a video start and end.
+    """
     files = []
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
@@ -122,6 +124,7 @@ def describe_data(dataset_cfg: dict, dataset: Any) -> list:
                 str(path or info.get('frame_dir')),
                 int(np.ravel(info['label'])[0]),
                 status and (status.st_size, status.st_mtime_ns),
+                *(info[key] for key in ('start', 'end') if key in info),
             )
         )
     return [dataset_cfg, dataset.metainfo.get('class_sets'), files]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any, Iterator, Sequence
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from mmdsts.errors import ClipError
 
-from ..video import missing_bytes
+from ..video import describe_error, missing_bytes
+from .window import name_clip
 
 _CLOSE = 1e-6  # s; of two times as near as this, one was rounded
 _SKIPPING = ('h264', 'hevc')  # decoders that look at each packet by itself when they are told what to leave out
@@ -32,20 +34,22 @@ class AvReader:
 
     Raises:
         ImportError: PyAV is not installed.
-        ClipError: The file has no video or no times, or ends inside the window because it is incomplete.
-        av.error.FFmpegError: The file cannot be read.
+        ClipError: The file cannot be read, has no video or no times, or ends inside the window because it is
+            incomplete.
     """
 
     def __init__(self, source: Any, start: float | None = None, end: float | None = None, num_threads: int = 1) -> None:
         self._source = source
+        self._name = name_clip(source, start, end)
         self._num_threads = num_threads
-        self._open()
-        self._tick = float(self._stream.time_base)
-        self._origin = (self._container.start_time or 0) / 1e6
-        self._first = -math.inf if start is None else self._ticks(start)
-        self._last = math.inf if end is None else self._ticks(end)
-        self._lead = 0.0  # ticks before the window at which reading begins
-        self._load()
+        with self._errors_named():
+            self._open()
+            self._tick = float(self._stream.time_base)
+            self._origin = (self._container.start_time or 0) / 1e6
+            self._first = -math.inf if start is None else self._ticks(start)
+            self._last = math.inf if end is None else self._ticks(end)
+            self._lead = 0.0  # ticks before the window at which reading begins
+            self._load()
         self._shown = sorted(
             {packet.pts for packet in self._packets if self._first <= packet.pts < self._last and not packet.is_discard}
         )
@@ -83,15 +87,28 @@ class AvReader:
         if not all(0 <= index < len(self) for index in indices):
             raise IndexError(f'frames {list(indices)} of a window of {len(self)} frames')
         wanted = {self._shown[index] for index in indices}
-        frames = self._decode(wanted)
-        # Where pictures are refreshed bit by bit, that of a keyframe may be complete only much later.
-        while wanted - frames.keys() and not self._from_beginning:
-            self._step_back()
-            self._load()
+        with self._errors_named():
             frames = self._decode(wanted)
+            # Where pictures are refreshed bit by bit, that of a keyframe may be complete only much later.
+            while wanted - frames.keys() and not self._from_beginning:
+                self._step_back()
+                self._load()
+                frames = self._decode(wanted)
         if lost := wanted - frames.keys():
-            raise ClipError(f'the frame at {min(lost) * self._tick - self._origin:.3f} s cannot be decoded')
+            time = min(lost) * self._tick - self._origin
+            raise ClipError(f'{self._name}: the frame at {time:.3f} s cannot be decoded')
         return np.stack([frames[self._shown[index]] for index in indices])
+
+    @contextlib.contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        """PyAV's errors as those of this clip."""
+        import av
+
+        try:
+            yield
+        except av.error.FFmpegError as error:
+            # Without a cause: it is the file that is to blame, and nobody needs to look at an hour of it to say so.
+            raise ClipError(f'{self._name}: {describe_error(str(self._source), error)}') from None
 
     def _open(self) -> None:
         import av
@@ -100,7 +117,7 @@ class AvReader:
             self._source.seek(0)
         self._container = av.open(self._source, metadata_errors='replace')
         if not self._container.streams.video:
-            raise ClipError('the file has no video stream')
+            raise ClipError(f'{self._name}: the file has no video stream')
         self._stream = self._container.streams.video[0]
         self._stream.codec_context.thread_count = self._num_threads
         self._moved = False
@@ -141,14 +158,14 @@ class AvReader:
             if not packet.size:  # how PyAV marks the end
                 break
             if packet.pts is None:
-                raise ClipError('the file does not say when its frames are shown')
+                raise ClipError(f'{self._name}: the file does not say when its frames are shown')
             keys_behind += packet.is_keyframe and packet.pts >= self._last
             # From here on every frame is shown after the window. Matroska leaves out some times of decoding.
             if (packet.dts is not None and packet.dts >= self._last) or keys_behind > 1:
                 return
             yield packet
         if self._last < math.inf and isinstance(self._source, str) and (missing := missing_bytes(self._source)):
-            raise ClipError(f'the file is incomplete, its last {missing} bytes are missing; get it anew')
+            raise ClipError(f'{self._name}: the file is incomplete, its last {missing} bytes are missing; get it anew')
 
     def _decode(self, wanted: set[int]) -> dict[int, np.ndarray]:
         context = self._stream.codec_context

@@ -12,6 +12,7 @@ from mmdsts.errors import ClipError
 from ..video import missing_bytes
 from .av_reader import AvReader
 from .decord_window import DecordWindow
+from .window import name_clip
 
 _said: set[str] = set()
 
@@ -28,7 +29,7 @@ def open_window(path: str, start: float | None, end: float | None, num_threads: 
         num_threads (int): Threads that decode. Defaults to 1.
 
     Raises:
-        ClipError: No frame is shown in the window, or the file is unfit for another reason.
+        ClipError: No frame is shown in the window, or the file cannot be read.
         ImportError: Neither decoder is installed.
     """
     try:
@@ -43,10 +44,9 @@ def open_window(path: str, start: float | None, end: float | None, num_threads: 
         )
         reader = DecordWindow(decord.VideoReader(path, num_threads=num_threads), start, end)
     if not len(reader):
-        length = f', which is {reader.duration:.3f} s long' if reader.duration else ''
+        length = f', in a video of {reader.duration:.3f} s' if reader.duration else ''
         raise ClipError(
-            f'no frame is shown from {start or 0:.3f} s to {"the end" if end is None else f"{end:.3f} s"} of the '
-            f'video{length}; check the times of the annotation'
+            f'{name_clip(path, start, end)}: no frame is shown then{length}; check the times of the annotation'
         )
     return reader
 

@@ -1,0 +1,127 @@
+"""Which files of a FineGym download hold which elements, in any of the usual layouts."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import PurePath
+from typing import Iterator, NamedTuple
+
+from .finegym_windows import ElementTime, named_window
+
+#: Endings that video downloaders give.
+VIDEO_SUFFIXES = ('.mp4', '.mkv', '.webm')
+
+_ELEMENT = re.compile(r'[\w-]{11}_E_\d{6}_\d{6}_A_\d{4}_\d{4}')
+_EVENT = re.compile(r'[\w-]{11}_E_\d{6}_\d{6}')
+_EVENT_LENGTH = 27  # characters of its name, with which that of an element begins
+# As download programs name files: by the id, or with it behind a title. Streams of one file that were not joined yet
+# (ID.f137.mp4) and files that are being written (ID.temp.mp4) are left out.
+_VIDEO = re.compile(r'(?:.*\[(?P<bracketed>[\w-]{11})\]|.*[- ](?P<last>[\w-]{11})|(?P<first>[\w-]{11})[. ].*)')
+_UNFINISHED = re.compile(r'.*\.(?:f\d+|temp)')
+
+
+class FineGymFile(NamedTuple):
+    """Where an element is.
+
+    Attributes:
+        path: The file.
+        kind: What it holds: the element (``'clip'``), its ``'event'`` or the whole ``'video'``.
+    """
+
+    path: str
+    kind: str
+
+    def window(self, clip: str, times: dict[str, ElementTime]) -> tuple[float, float] | None:
+        """Start and end of an element in seconds of this file; None where the file is the element.
+
+        Args:
+            clip: Name of the element.
+            times: What the temporal annotation says; for others the name counts, see
+                :func:`~mmdsts.datasets.finegym_windows.named_window`.
+        """
+        if self.kind == 'clip':
+            return None
+        if clip not in times:
+            return named_window(clip, self.kind == 'event')
+        time = times[clip]
+        offset = 0.0 if self.kind == 'event' else time.event_start
+        return offset + time.start, offset + time.end
+
+
+class FineGymFiles:
+    """The videos in a folder and the folders in it, by the names that FineGym's users give them.
+
+    Elements are ``VIDEO_E_START_END_A_START_END``, events ``VIDEO_E_START_END``, whole videos have the YouTube id as
+    their name, or in it as download programs write it (``TITLE [VIDEO]``, ``TITLE-VIDEO``). The parts of a name may
+    also be names of folders inside each other (``VIDEO/E_START_END/A_START_END.mp4``). Empty files, as interrupted
+    downloads leave them, do not count. No file is opened.
+
+    Args:
+        folder: Where to look; may have any folders in it.
+        suffix: Ending of the files that are taken first, before ``.mp4``, ``.mkv`` and ``.webm``. Defaults to
+            ``'.mp4'``.
+    """
+
+    def __init__(self, folder: str, suffix: str = '.mp4') -> None:
+        suffixes = list(dict.fromkeys([suffix.lower(), *VIDEO_SUFFIXES]))
+        self._files: dict[str, tuple[tuple, FineGymFile]] = {}
+        for entry, parents in _walk(folder):
+            stem, ending = os.path.splitext(entry.name)
+            if ending.lower() in suffixes and not _UNFINISHED.fullmatch(stem) and entry.stat().st_size:
+                for name, kind, rank in _names(stem, parents):
+                    order = rank, suffixes.index(ending.lower()), entry.path
+                    if name not in self._files or order < self._files[name][0]:
+                        self._files[name] = order, FineGymFile(entry.path, kind)
+
+    def find(self, clip: str) -> FineGymFile | None:
+        """The file of an element: its own if there is one, else that of its event, else the whole video; or None."""
+        for name in (clip, clip[:_EVENT_LENGTH], clip[:11]):
+            if name in self._files:
+                return self._files[name][1]
+        return None
+
+
+def _walk(folder: str) -> Iterator[tuple[os.DirEntry, tuple]]:
+    """Files below a folder, and the names of the folders they are in, outermost first."""
+    folders, seen = [(folder, ())], set()
+    while folders:
+        path, parents = folders.pop()
+        if os.path.realpath(path) in seen:  # a link to a folder that it is in
+            continue
+        seen.add(os.path.realpath(path))
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    folders.append((entry.path, (*parents, entry.name)))
+                elif entry.is_file():
+                    yield entry, parents
+
+
+def _names(stem: str, parents: tuple) -> Iterator[tuple[str, str, int]]:
+    """What a file may hold: name, kind, and how far its own name is from that."""
+    for depth in range(min(len(parents), 2) + 1):
+        name = '_'.join([*parents[len(parents) - depth :], stem])
+        for kind, pattern in (('clip', _ELEMENT), ('event', _EVENT)):
+            if pattern.fullmatch(name):
+                yield name, kind, depth
+                return
+    if len(stem) == 11:
+        yield stem, 'video', 0
+    elif '_E_' not in stem and (found := _VIDEO.fullmatch(stem)):
+        yield next(filter(None, found.groups())), 'video', 1
+    if parents and len(parents[-1]) == 11:
+        yield parents[-1], 'video', 2
+
+
+def count_kinds(files: list[FineGymFile]) -> str:
+    """How many elements are in files of each kind, in words."""
+    words = dict(clip='in clips of their own', event='as windows of event clips', video='as windows of whole videos')
+    counts = {kind: sum(file.kind == kind for file in files) for kind in words}
+    return ', '.join(f'{count} {words[kind]}' for kind, count in counts.items() if count) or 'none'
+
+
+def folder_of(path: str, root: str) -> str:
+    """The folder directly in ``root`` that a file is in; ``root`` for files in none."""
+    parts = PurePath(os.path.relpath(path, root)).parts
+    return os.path.join(root, parts[0]) if len(parts) > 1 else root
