@@ -197,6 +197,20 @@ def check_work_dir(path: str) -> None:
         ) from error
 
 
+def check_writable(path: str, option: str) -> None:
+    """Check that a file can be written, before what goes into it is computed; its folder is made if needed.
+
+    Raises:
+        UsageError: if not.
+    """
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with open(path, 'a'):
+            pass
+    except OSError as error:
+        raise UsageError(f'{option} {path}: cannot be written ({error.strerror})') from error
+
+
 def use_durable_hooks(cfg: Config) -> None:
     """Save checkpoints by our hook where the config names MMEngine's or none, and listen to signals."""
     if not cfg.get('default_hooks'):  # setdefault would put a plain dict there, and MMEngine takes None, too

@@ -12,6 +12,11 @@ from typing import Sequence
 import numpy as np
 
 
+def predicted_class(scores: np.ndarray) -> np.ndarray:
+    """The class with the best score of each sample, long, shape ``(S, )``, of scores of shape ``(S, C)``."""
+    return np.where(np.isnan(scores), -np.inf, scores).argmax(1)  # NaN would win np.argmax
+
+
 def rank_of_label(scores: np.ndarray, labels: np.ndarray, candidates: np.ndarray | None = None) -> np.ndarray:
     """How many classes come before the right one, long, shape ``(S, )``: 0 where the prediction is right.
 
@@ -72,8 +77,7 @@ def set_accuracy(scores: np.ndarray, labels: np.ndarray, class_sets: np.ndarray)
         The share of samples whose predicted class is of the right set; and the share in which the right class is the
         best of its set, whatever the classes of other sets score. Neither is below the share that is right altogether.
     """
-    # NaN would win np.argmax.
-    predicted = np.where(np.isnan(scores), -np.inf, scores).argmax(1)
+    predicted = predicted_class(scores)
     finite = np.isfinite(scores[np.arange(len(labels)), labels])
     right_set = (class_sets[predicted] == class_sets[labels]) & finite
     return float(right_set.mean()), float(best_of_set(scores, labels, class_sets).mean())

@@ -19,6 +19,7 @@ from ..footage.videos import write_video
 ROOT = Path(__file__).resolve().parents[2]
 PREPARE = ROOT / 'tools' / 'data' / 'prepare_videos.py'
 CHECK = ROOT / 'tools' / 'data' / 'check_videos.py'
+CONFUSION = ROOT / 'tools' / 'analysis' / 'confusion.py'
 
 
 def run(monkeypatch, tool, *args):
@@ -74,7 +75,19 @@ def test_from_a_folder_to_an_accuracy(monkeypatch, capfd, videos, tmp_path):
         args = [str(path) for arg in command[2:] for path in (sorted(Path().glob(arg)) or [arg])]
         assert run(monkeypatch, Path(command[1]), *args) == 0, capfd.readouterr().err
     assert '16 videos: nothing is wrong' in capfd.readouterr().out
-    assert list((tmp_path / 'work_dirs' / 'my_videos_slowonly_tiny').glob('best_acc_mean1_epoch_1.pth'))
+
+    # What is mistaken for what.
+    (best,) = (tmp_path / 'work_dirs' / 'my_videos_slowonly_tiny').glob('best_acc_mean1_epoch_1.pth')
+    assert run(monkeypatch, ROOT / 'tools' / 'test.py', config, best, '--dump', 'p.pkl', '--class-table', 't.csv') == 0
+    assert run(monkeypatch, CONFUSION, config, 'p.pkl') == 0
+    said = capfd.readouterr().out
+    written = {path.name for path in Path('confusion').iterdir()}
+    assert written >= {'confusion.png', 'classes.csv'}
+    assert ('pairs.png' in written) == (' of 2' in said.splitlines()[-2])  # a class may be taken for the other
+    assert Path('confusion', 'classes.csv').read_text() == Path('t.csv').read_text()
+    wrong = ('--cfg-options', f'test_dataloader.dataset.ann_file={folder / "train.csv"}')
+    assert run(monkeypatch, CONFUSION, config, 'p.pkl', *wrong) == 2
+    assert 'the predictions are of 4 clips and the test_dataloader' in capfd.readouterr().err
 
     # What is there is kept, unless it is to be replaced.
     before = config.read_text()
@@ -122,6 +135,8 @@ def test_checking_writes_lists_of_what_can_be_used(monkeypatch, capfd, videos, t
         (PREPARE, ['{videos}', '--val-share', '1'], 'argument --val-share: 1.0 is not between 0 and 1'),
         (PREPARE, ['{videos}', '--jobs', '0'], 'argument --jobs: 0 is not positive'),
         (PREPARE, ['{videos}', '--pattern', '('], "--pattern '(': "),
+        (CONFUSION, ['none.py', 'p.pkl'], 'config none.py: no such file'),
+        (CONFUSION, ['none.py', 'p.pkl', '--pairs', '0'], 'argument --pairs: 0 is below 1'),
         (CHECK, ['none.csv'], 'none.csv: no such file'),
         (CHECK, ['none.py'], 'config none.py: no such file'),
         (CHECK, ['a.py', 'b.py'], 'a.py is a config, which names its lists; give it alone'),

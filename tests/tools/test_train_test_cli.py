@@ -358,6 +358,7 @@ UDL = 'optim_wrapper.type=UDLOptimWrapper', 'train_cfg.type=UDLEpochBasedTrainLo
         (TEST, ['{config}', 'page.pth'], 'checkpoint page.pth: a web page, not a checkpoint'),
         (TEST, ['{config}', 'cut.pth'], 'checkpoint cut.pth: cut short'),
         (TEST, ['{config}', 'gone.pth'], 'checkpoint gone.pth: no such file'),
+        (TEST, ['{config}', 'gone.pth', '--class-table', 't.txt'], "argument --class-table: 't.txt' must end in .csv"),
         (TEST, ['{config}', 'gone.pth', '--dump', 'p.json'], "argument --dump: 'p.json' must end in .pkl"),
         (TEST, ['{config}', 'gone.pth', '--interval', '0'], 'argument --interval: 0 is not'),
     ],
