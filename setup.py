@@ -51,5 +51,5 @@ setup(
     zip_safe=False,
     python_requires='>=3.8',
     install_requires=read_requirements('install'),
-    extras_require={name: read_requirements(name) for name in ('deploy', 'standalone', 'tests', 'video')},
+    extras_require={name: read_requirements(name) for name in ('deploy', 'docs', 'standalone', 'tests', 'video')},
 )

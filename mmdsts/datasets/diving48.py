@@ -79,7 +79,7 @@ class Diving48Dataset(SingleLabelMixin, VideoDataset):
 
     Raises:
         ValueError: An entry is malformed, a label is not one of the 48, a clip has two labels, or ``missing``
-        is unknown.
+            is unknown.
         FileNotFoundError: A file or folder is not there, or clips are missing (see ``missing``), or all are.
     """
 
