@@ -13,6 +13,7 @@ from .data import (
     patch_loader_without_workers,
     patch_unpacked_sampling,
 )
+from .gradcam import patch_gradcam
 from .packages import (
     patch_missing_drn,
     patch_missing_importlib_metadata,
@@ -30,6 +31,7 @@ __all__ = [
     'patch_chunked_testing',
     'patch_cpu_launcher',
     'patch_evaluated_clips',
+    'patch_gradcam',
     'patch_list_encodings',
     'patch_loader_without_workers',
     'patch_missing_drn',
@@ -59,3 +61,4 @@ def apply_patches() -> None:
     patch_unpacked_sampling()
     patch_broken_clips()
     patch_evaluated_clips()
+    patch_gradcam()
