@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -203,6 +204,8 @@ def write_checked(lists: list[CheckedList], findings: list[Finding], console: Co
 def main() -> None:
     """Check as the command line says."""
     args = parse_args()
+    if importlib.util.find_spec('av') is None:
+        raise cli.UsageError('files are looked into with PyAV, which is not installed: pip install av')
     decord.logging.set_level(decord.logging.QUIET)
     cfg = None
     if args.lists[0].endswith('.py'):
