@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import PurePath
 from typing import Iterator, NamedTuple
 
 from .finegym_windows import ElementTime, named_window
@@ -121,7 +120,13 @@ def count_kinds(files: list[FineGymFile]) -> str:
     return ', '.join(f'{count} {words[kind]}' for kind, count in counts.items() if count) or 'none'
 
 
-def folder_of(path: str, root: str) -> str:
-    """The folder directly in ``root`` that a file is in; ``root`` for files in none."""
-    parts = PurePath(os.path.relpath(path, root)).parts
-    return os.path.join(root, parts[0]) if len(parts) > 1 else root
+def is_below(path: str, folder: str) -> bool:
+    """Whether a path is a folder or in it."""
+    path, folder = os.path.abspath(path), os.path.abspath(folder)
+    return os.path.commonpath([path, folder]) == folder
+
+
+def folder_below(path: str, folder: str) -> str:
+    """The folder directly in ``folder`` that leads to a path below it; ``folder`` itself if the path is that."""
+    rest = os.path.relpath(path, folder)
+    return folder if rest == '.' else os.path.join(folder, rest.split(os.sep)[0])

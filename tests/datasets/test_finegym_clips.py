@@ -4,6 +4,7 @@ import json
 import os
 import runpy
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -195,3 +196,108 @@ def test_real_temporal_annotation():
         assert 0 <= start - event - first < 2
         assert 0 <= end - event - last < 2
         assert start < end
+
+
+def add_lists(root):
+    """A second list and the names of classes and sets."""
+    fixtures = FIXTURE.parent
+    lists = root / 'annotations'
+    (lists / 'gym99_categories.txt').write_text((fixtures / 'categories.txt').read_text())
+    (lists / 'set_categories.txt').write_text((fixtures / 'sets.txt').read_text())
+    (lists / 'gym99_val_element.txt').write_text(
+        f'{CLIPS[0][:11]}_E_000100_000142_A_0003_0005 0\notherVideo0_E_000000_000002_A_0000_0001 3\n'
+    )
+
+
+def test_tool_covers_sets_and_classes_and_says_what_next(root, monkeypatch, capsys):
+    add_lists(root)
+    (root / 'clips' / 'vaultVideo1.webm').write_bytes(b'a whole video')
+    tool(monkeypatch, '--root', root, '--write')
+    out = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.strip('│').split('│')] for line in out.splitlines() if line.startswith('│')]
+    assert ['vault', '2 of 3', '1 of 1'] in rows
+    assert ['BB_turns', '2 of 2', '0 of 1'] in rows
+    assert 'gym99_val_element.txt: no clip of (BB) 2 turn in tuck stand; free leg optional\n' in out
+    assert 'Elements: 2 in clips of their own, 3 as windows of whole videos; temporal annotation: none' in out
+    shared = 'gym99_train_element_v1.1.txt and gym99_val_element.txt share 1 source videos, from which 1 of 2 clips'
+    assert shared in out
+    assert out.endswith(
+        f'Next: python tools/train.py configs/dsts_finegym.py --cfg-options data_root={root}/\n'
+    )  # which reads ROOT/clips
+    coverage = (root / 'annotations' / 'coverage.csv').read_text().splitlines()
+    assert coverage[0] == 'list,label,set,class,clips,of'
+    assert 'gym99_val_element.txt,3,32,(BB) 2 turn in tuck stand; free leg optional,0,1' in coverage
+    assert len(coverage) == 1 + 4 + 2
+    names = (root / 'annotations' / 'gym99_label_map.txt').read_text().splitlines()
+    assert names[0] == '(VT) round-off, salto forward tucked'
+    assert len(read_elements(str(root / 'annotations' / 'gym99_val_element_available.txt'))) == 1
+
+
+def test_the_next_command_names_the_folder_with_the_most(root, tmp_path_factory, monkeypatch, capsys):
+    def next_line(*args):
+        tool(monkeypatch, *args)
+        return capsys.readouterr().out.partition('Next: ')[2]
+
+    other = tmp_path_factory.mktemp('downloads')
+    (other / 'vaultVideo1.mkv').write_bytes(b'a whole video')
+    assert next_line('--root', root, '--videos', other).splitlines() == [
+        f'python tools/train.py configs/dsts_finegym.py --cfg-options data_root={root}/',
+        '(2 elements are elsewhere: a run reads one folder and those in it.)',
+    ]
+    (root / 'videos').mkdir()
+    (root / 'videos' / 'vaultVideo1.mkv').write_bytes(b'a whole video')
+    assert next_line('--root', root).endswith(f' data_root={root}/ clips={root}\n')
+    for clip in CLIPS[2:4]:
+        (root / 'clips' / f'{clip}.mp4').unlink()
+    assert next_line('--root', root).endswith(f' clips={root}/videos\n')
+    (root / 'videos' / 'vaultVideo1.mkv').unlink()
+    tool(monkeypatch, '--root', root)
+    assert 'Nothing is there yet. Download videos' in capsys.readouterr().out
+
+
+def test_tool_cuts_at_whole_seconds_without_times(root, monkeypatch, capsys, ffmpeg):
+    (root / 'videos').mkdir()
+    (root / 'videos' / 'vaultVideo1.mp4').write_bytes(b'a long video')
+    (root / 'vaultVideo1_E_000010_000042.mkv').write_bytes(b'an event')
+    tool(monkeypatch, '--root', root, '--cut')
+    assert 'cutting 2, 0 at their times in no file, 2 at the whole seconds of their names' in capsys.readouterr().out
+    assert (
+        f'-ss 7.000 -i {root}/vaultVideo1_E_000010_000042.mkv -t 1.000'
+        in (root / 'clips' / f'{CLIPS[1]}.mp4').read_text()
+    )
+    tool(monkeypatch, '--root', root, '--cut')  # what was cut is not cut again
+    assert 'cutting 0' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['--jobs', '0'], 'argument --jobs: 0 is not a positive number'),
+        (['--info', 'none.json'], 'argument --info: none.json: no such file'),
+        (['--videos', 'nowhere'], 'argument --videos: nowhere: no such folder'),
+        (['--cut'], 'ffmpeg is not installed'),
+    ],
+)
+def test_tool_refuses_in_one_line(root, monkeypatch, capsys, args, message):
+    monkeypatch.setenv('PATH', str(root))
+    with pytest.raises(SystemExit) as stop:
+        tool(monkeypatch, '--root', root, *args)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_an_interruption_ends_the_work_soon(monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['prepare_finegym.py'])
+    side_by_side = runpy.run_path(str(ROOT / 'tools' / 'data' / 'prepare_finegym.py'))['side_by_side']
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        if item == 1:
+            raise KeyboardInterrupt
+        time.sleep(0.01)
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(work, list(range(1000)), 1, 'working')
+    assert len(begun) < 1000
+    assert side_by_side(str, [3, 1, 2], 2, 'working') == ['3', '1', '2']

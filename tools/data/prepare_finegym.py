@@ -11,9 +11,10 @@ import argparse
 import csv
 import os
 import shlex
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, Iterable
+from typing import Callable, Iterable
 
 from rich.console import Console
 from rich.progress import track
@@ -23,7 +24,7 @@ import mmdsts  # noqa: F401  its repairs come before any other import of MMActio
 from mmdsts import cli
 from mmdsts.datasets.finegym import Categories, read_categories, read_sets
 from mmdsts.datasets.finegym_clips import Stock, cut_clip, find_ffmpeg, shared_videos, take_stock, write_available
-from mmdsts.datasets.finegym_files import FineGymFiles, count_kinds, folder_of
+from mmdsts.datasets.finegym_files import FineGymFiles, count_kinds, folder_below, is_below
 from mmdsts.datasets.finegym_windows import find_info, read_times
 from mmdsts.datasets.video import check_every_frame
 from mmdsts.errors import ClipError
@@ -215,45 +216,45 @@ def write_files(stocks: list[Stock], annotations: Path) -> None:
         print(f'written: {path}')
 
 
+def best_folder(stocks: list[Stock], args: argparse.Namespace) -> tuple[str, int]:
+    """The one folder to train from, with the most of what was found, and how much is elsewhere."""
+    holders = Counter(os.path.dirname(file.path) for stock in stocks for file in stock.files.values())
+    inside = {
+        folder: {holder for holder in holders if is_below(holder, folder)} for folder in (args.root, args.videos) if folder
+    }
+    best = max(inside, key=lambda folder: sum(holders[holder] for holder in inside[folder]))
+    elsewhere = sum(count for holder, count in holders.items() if holder not in inside[best])
+    below = {folder_below(holder, best) for holder in inside[best]}
+    return (below.pop() if best == args.root and len(below) == 1 else best), elsewhere
+
+
 def next_command(stocks: list[Stock], args: argparse.Namespace) -> str:
     """What to type next."""
-    found = [(stock, path) for stock in stocks for path in (file.path for file in stock.files.values())]
     stocks = [stock for stock in stocks if stock.present]
-    if not found:
+    if not stocks:
         return (
             f'Nothing is there yet. Download videos (named by their YouTube ids) or clips into {args.root} or a folder '
             'below it, and run this again.'
         )
-    kind = min(_name(stock).split('_')[0] != 'gym99' for stock in stocks)
-    config, name = ('configs/dsts_finegym288.py', 'gym288') if kind else ('configs/dsts_finegym.py', 'gym99')
-    options: dict[str, Any] = {}
-    root = os.path.normpath(args.root)
-    if root != os.path.normpath('data/finegym'):
+    gym99 = any(_name(stock).startswith('gym99') for stock in stocks)
+    config, name = ('configs/dsts_finegym.py', 'gym99') if gym99 else ('configs/dsts_finegym288.py', 'gym288')
+    options = {}
+    if os.path.normpath(args.root) != os.path.normpath('data/finegym'):
         options['data_root'] = f'{args.root.rstrip("/")}/'
-    # One folder with all of it, if there is one.
-    inside = {folder_of(path, args.root) for _, path in found if _is_in(path, args.root)}
-    counts = {folder: sum(_is_in(path, folder) for _, path in found) for folder in (args.root, args.videos) if folder}
-    best = max(counts, key=lambda folder: counts[folder])
-    if best == args.root and len(inside) == 1:
-        best = inside.pop()
-    if os.path.normpath(best) != os.path.normpath(os.path.join(args.root, 'clips')):
-        options['clips'] = best
+    folder, elsewhere = best_folder(stocks, args)
+    if os.path.normpath(folder) != os.path.normpath(os.path.join(args.root, 'clips')):
+        options['clips'] = folder
     for split, usual in (('train', f'{name}_train_element_v1.1.txt'), ('val', f'{name}_val_element.txt')):
         lists = [_name(stock) for stock in stocks if _name(stock).startswith(f'{name}_{split}')]
         if lists and usual not in lists:
             options[f'ann_file_{split}'] = os.path.join(args.root, 'annotations', lists[-1])
-    extra = ''.join(f' {key}={shlex.quote(str(value))}' for key, value in options.items())
-    left_out = len(found) - counts.get(best, len(found)) if best in counts else 0
-    note = f'\n({left_out} of them are elsewhere: a run reads one folder and what is in it.)' if left_out else ''
+    extra = ''.join(f' {key}={shlex.quote(value)}' for key, value in options.items())
+    note = f'\n({elsewhere} elements are elsewhere: a run reads one folder and those in it.)' if elsewhere else ''
     return f'Next: python tools/train.py {config}{" --cfg-options" if extra else ""}{extra}{note}'
 
 
 def _name(stock: Stock) -> str:
     return Path(stock.ann_file).name
-
-
-def _is_in(path: str, folder: str) -> bool:
-    return Path(folder).resolve() in Path(path).resolve().parents
 
 
 def main() -> None:
