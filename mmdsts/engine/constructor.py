@@ -42,11 +42,17 @@ class UDLOptimWrapperConstructor:
         self.paramwise_cfg = paramwise_cfg
 
     def __call__(self, model: nn.Module):
-        """Build the wrapper for ``model``, which may be a distributed wrapper."""
+        """Build the wrapper for ``model``, which may be a distributed wrapper.
+
+        Raises:
+            ValueError: Parameters or the optimizer's groups are in parts, each process having its own.
+        """
+        _refuse_sharded(model, 'FullyShardedDataParallel', 'The simulated step needs all parameters in each process')
         model = getattr(model, 'module', model)
         # Frozen ones too: they may be trained later.
         upstream, _ = split_parameters(model, trainable_only=False)
         optimizer = self._base_optimizer(model, upstream)
+        _refuse_sharded(optimizer, 'ZeroRedundancyOptimizer', 'It keeps parameter groups of its own, which UDL splits')
         udl = self.wrapper_cfg.get('udl') or {}
         overrides = {
             key: udl[f'upstream_{key}'] for key in ('lr', 'weight_decay') if udl.get(f'upstream_{key}') is not None
@@ -90,6 +96,12 @@ class UDLOptimWrapperConstructor:
                 extra = dict(extra, params=parameters, **(dict(param_names=names) if named else {}))
                 optimizer.add_param_group(extra)
             return optimizer
+
+
+def _refuse_sharded(found: Any, kind: str, why: str) -> None:
+    # By its name: the class is missing where torch is built without distributed.
+    if kind in {parent.__name__ for parent in type(found).__mro__}:
+        raise ValueError(f'UDL does not work with {kind}. {why}: use DistributedDataParallel and a plain optimizer')
 
 
 def _split_groups(groups: list[dict], upstream: set[int], overrides: dict[str, float]) -> list[dict]:

@@ -28,6 +28,11 @@ class _UDLTrainLoop:
 
     def _prepare(self, heldout_dataloader: DataLoader | dict | None) -> None:
         runner = self.runner
+        if hasattr(runner, 'strategy'):
+            raise ValueError(
+                f'UDL does not work with {type(runner).__name__}, whose strategy takes the training step into its own '
+                'hands: use Runner (runner_type), with DistributedDataParallel on several GPUs'
+            )
         if runner.cfg.get('compile'):
             raise ValueError(
                 f"compile is {runner.cfg['compile']!r}, but MMEngine compiles the model's train_step, "
