@@ -93,20 +93,23 @@ class Row:
         return asdict(self)
 
 
-def measure(suite: str, cases: Sequence[Case], settings: Settings) -> list[Row]:
+def measure(
+    suite: str, cases: Sequence[Case], settings: Settings, clock: Callable[[], float] = torch_clock
+) -> list[Row]:
     """Measure cases side by side, the rounds interleaved.
 
     Args:
         suite: Name of the suite, for the rows.
         cases: Cases with different names.
         settings: See :class:`Settings`.
+        clock: What tells the time, s. Defaults to torch's, which waits for the GPU.
 
     Returns:
         A row for each case, in their order.
     """
-    # The clock waits for the GPU. Not torch's Timer around it: that warms up twice before each measurement, which would
+    # Not torch's Timer: that warms up twice before each measurement, which would
     # triple the time of a run whose cases take seconds.
-    timers = [timeit.Timer(case.run, timer=torch_clock) for case in cases]
+    timers = [timeit.Timer(case.run, timer=clock) for case in cases]
     numbers = []
     for timer in timers:
         timer.timeit(1)  # warm-up

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks import SUITES, Settings
 from benchmarks.recognizers import batch, build, slowonly, tsm, with_dsts, x3d
-from benchmarks.suites import data, end2end, layer_testing, layer_training, scaling, udl
+from benchmarks.suites import data, end2end, layer_testing, layer_training, scaling, udl, windows
 from benchmarks.unrolled import UnrolledUDL
 from mmdsts.engine import UDLOptimWrapperConstructor
 
@@ -126,6 +126,24 @@ def test_data():
         'loader, 0 workers, 1 threads',
     ]
     assert all(row.rate > 0 for row in rows.values())
+
+
+def test_windows():
+    pytest.importorskip('decord')
+    pytest.importorskip('av')
+    rows = _check(windows.run(FAST, windows.WindowSizes(128, 96, 5, 20)), 'windows')
+    assert [name for name in rows if 'ffmpeg' not in name] == [
+        'clip cut before: decode',
+        'window at the start: decode',
+        'window at the middle: decode',
+        'window at the end: decode',
+        'window in the middle, index kept: decode',
+        'the same with decord, index read each time',
+        'the same with decord, index kept',
+        'clip cut before: training pipeline',
+        'window in the middle: training pipeline',
+    ]
+    assert rows['window at the end: decode'].note.startswith('128 x 96, 20 s, ')
 
 
 def test_tool(monkeypatch, capsys, tmp_path):
