@@ -22,11 +22,11 @@ from rich.table import Column, Table
 
 import mmdsts  # noqa: F401  its repairs come before any other import of MMAction2
 from mmdsts import cli
+from mmdsts.datasets.decoding.choice import check_with_either
 from mmdsts.datasets.finegym import Categories, read_categories, read_sets
 from mmdsts.datasets.finegym_clips import Stock, cut_clip, find_ffmpeg, shared_videos, take_stock, write_available
 from mmdsts.datasets.finegym_files import FineGymFiles, count_kinds, folder_below, is_below
 from mmdsts.datasets.finegym_windows import find_info, read_times
-from mmdsts.datasets.video import check_every_frame
 from mmdsts.errors import ClipError
 
 _NAMES = 3  # classes named in a line
@@ -80,7 +80,7 @@ def find_broken(clips: Iterable[str], jobs: int) -> dict[str, str]:
 
     def fault(path: str) -> str | None:
         try:
-            check_every_frame(path)
+            check_with_either(path)
         except ClipError as error:
             return str(error)
         return None

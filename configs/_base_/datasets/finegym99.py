@@ -1,7 +1,8 @@
 # Gym99 of FineGym, lists v1.1. Expected files:
 #   data/finegym/annotations/  the official lists and categories, under their official names
 #   data/finegym/clips/        one file an element, VIDEO_E_START_END_A_START_END.mp4
-# tools/data/prepare_finegym.py checks what is there and can cut clips from downloaded videos.
+# or whole videos, VIDEO.mp4, of which elements are windows that need no cutting: --cfg-options clips=FOLDER_OF_VIDEOS
+# tools/data/prepare_finegym.py says what is there and what to type (docs/finegym.md).
 dataset_type = 'FineGymDataset'
 data_root = 'data/finegym/'
 clips = data_root + 'clips'

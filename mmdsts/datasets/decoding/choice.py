@@ -14,6 +14,7 @@ from .av_reader import AvReader
 from .decord_window import DecordWindow
 from .window import name_clip
 
+_CHUNK = 256  # frames in memory at a time
 _said: set[str] = set()
 
 
@@ -76,6 +77,22 @@ def open_instead(path: str, error: Exception, num_threads: int = 1) -> AvReader:
     else:
         _say_once(path, f'decord cannot decode {path}, PyAV does')
     return reader
+
+
+def check_with_either(path: str) -> None:
+    """Check that decord, or PyAV in its place, gives each frame of a complete file, as ``ClipInit`` needs it.
+
+    Raises:
+        ClipError: Neither does; the message is about decord.
+    """
+    from ..video import check_every_frame
+
+    try:
+        check_every_frame(path)
+    except ClipError as error:
+        reader = open_instead(path, error)
+        for start in range(0, len(reader), _CHUNK):
+            reader.get_batch(range(start, min(start + _CHUNK, len(reader))))
 
 
 def is_said(path: str) -> bool:

@@ -87,3 +87,16 @@ def test_without_either_the_error_is_decords(log, without, tmp_path):
     with pytest.raises(RuntimeError, match='no such codec'):
         open_instead(path, error)
     assert log == []
+
+
+def test_a_file_that_either_decodes_is_good(log, without, tmp_path):
+    pytest.importorskip('decord')
+    pytest.importorskip('av')
+    for name in ('h264.mp4', 'av1.mp4', 'no_duration.webm'):
+        choice.check_with_either(str(VIDEOS / name))
+    (tmp_path / 'cut.mp4').write_bytes((VIDEOS / 'h264.mp4').read_bytes()[:-100])
+    with pytest.raises(ClipError, match='the file is incomplete'):
+        choice.check_with_either(str(tmp_path / 'cut.mp4'))
+    without('av')
+    with pytest.raises(ClipError, match='AV1'):
+        choice.check_with_either(str(VIDEOS / 'av1.mp4'))
