@@ -7,8 +7,8 @@ A table has a line a clip and a head that names its columns, separated by comma,
     match2.mp4,volley,12.5,14.0,match2
 
 ``path`` and ``label`` have to be there. ``start`` and ``end`` are seconds of the video; without them a clip is the
-whole file. ``group`` is what must not be in two splits at once (person, match, camera). ``split`` is ``train``, ``val``
-or ``test``. Other columns are left alone.
+whole file. ``group`` is what must not be in two splits at once; one column person, subject, player, match, camera or
+scene stands for it. ``split`` is ``train``, ``val`` or ``test``. Other columns are left alone.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _WITHOUT_HEAD = {
     5: ('path', 'label', 'start', 'end', 'group'),
 }
 _NAMES = {'file': 'path', 'filename': 'path', 'video': 'path', 'class': 'label'}
+_GROUPS = ('person', 'subject', 'player', 'match', 'camera', 'scene')
 #: Words for a split, in tables and as names of folders and lists.
 SPLITS = {
     'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val', 'test': 'test',
@@ -89,6 +90,9 @@ def parse_table(path: str) -> Table:
     first = next((line for line in text.splitlines() if line.strip()), '')
     separator = max(',;\t', key=first.count)
     head = [_column(cell) for cell in next(csv.reader([first], delimiter=separator), [])]
+    groups = [name for name in head if name in _GROUPS]
+    if 'group' not in head and len(groups) == 1:
+        head[head.index(groups[0])] = 'group'
     has_head = len(set(head) & set(COLUMNS)) > 1 or 'path' in head
     listed = re.fullmatch(r'.*\S\s+-?\d+\s*', first) and not has_head and Path(path).suffix.lower() != '.csv'
     table = Table([], [], [], not listed)
@@ -103,12 +107,13 @@ def parse_table(path: str) -> Table:
         missing = ' and '.join(sorted({'path', 'label'} - set(head)))
         raise ValueError(f'{path}, line 1: found the columns {first!r}, expected also {missing}')
     reader = csv.reader(io.StringIO(text, newline=''), delimiter=separator)
+    seen_head = False
     try:
         for row in reader:
             if not any(cell.strip() for cell in row):
                 table.blank.append(reader.line_num)
-            elif has_head and [_column(cell) for cell in row] == head:
-                continue
+            elif has_head and not seen_head:
+                seen_head = True
             else:
                 columns = head if has_head else _WITHOUT_HEAD.get(len(row), ('path',))
                 _add(table, reader.line_num, {key: cell.strip() for key, cell in zip(columns, row)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from typing import NamedTuple, Sequence
@@ -114,27 +115,33 @@ def _hold_out(clips: Sequence[TableClip], groups: Sequence[str], share: float, s
         for label, count in counts[group].items():
             now, then = held[label], held[label] + sign * count
             if then >= total[label]:
-                return -1.0
+                return -math.inf
             wanted = share * total[label]
             change += ((now - wanted) ** 2 - (then - wanted) ** 2) / total[label] ** 2
         return change
+
+    def move(group: str) -> None:
+        sign = -1 if chosen[group] else 1
+        for label, count in counts[group].items():
+            held[label] += sign * count
+        chosen[group] = not chosen[group]
 
     moved = True
     while moved:  # ends: each move lowers the error
         moved = False
         for group in order:
             if gain(group) > 1e-12:
-                sign = -1 if chosen[group] else 1
-                for label, count in counts[group].items():
-                    held[label] += sign * count
-                chosen[group] = not chosen[group]
+                move(group)
                 moved = True
+    best = max(order, key=gain)
+    if not any(chosen.values()) and gain(best) > -math.inf:
+        move(best)  # more than the wanted share, as where there are two groups: better than none
     parts: dict[str, list] = dict(train=[], val=[])
     for clip, group in zip(clips, groups):
         parts['val' if chosen[group] else 'train'].append(clip)
     if not parts['val']:
         raise UsageError(
-            f'{len(clips)} clips in {len(order)} groups cannot be split: a class needs clips in two groups or more for '
-            'some to be held out'
+            f'none of {len(clips)} clips can be held out: no class has clips of two groups or more (of two videos, '
+            'where no groups are known)'
         )
     return parts

@@ -31,6 +31,8 @@ def test_spreadsheets_write_tables_in_many_ways(tmp_path, separator, encoding):
         ('a.mp4,serve,m1', TableClip('a.mp4', 'serve', group='m1', line=1)),
         ('a.mp4,serve,1,2', TableClip('a.mp4', 'serve', 1.0, 2.0, line=1)),
         ('a.mp4;serve;1,5;2,5;m1', TableClip('a.mp4', 'serve', 1.5, 2.5, 'm1', line=1)),
+        ('File,class,Player\na.mp4,serve,m1', TableClip('a.mp4', 'serve', group='m1', line=2)),
+        ('path,label,person,camera\na.mp4,serve,p,c', TableClip('a.mp4', 'serve', line=2)),
         ('path,label,split\na.mp4,serve,Validation', TableClip('a.mp4', 'serve', split='val', line=2)),
     ],
 )

@@ -48,8 +48,14 @@ def test_a_class_of_one_group_stays_in_training():
     split = split_clips(clips_of({('g', 'a'): 4, ('h', 'a'): 4, ('i', 'a'): 2, ('h', 'b'): 3}))
     assert {clip.group for clip in split.clips['val']} <= {'g', 'i'}
     assert split.warnings == ['val has no clip of b']
-    with pytest.raises(UsageError, match='9 clips in 1 groups cannot be split|cannot be split: a class needs clips'):
+    with pytest.raises(UsageError, match='none of 9 clips can be held out: no class has clips of two groups'):
         split_clips([TableClip('x.mp4', 'a', i, i + 1) for i in range(9)])
+
+
+def test_of_two_groups_one_is_held_out():
+    split = split_clips(clips_of({('anna', 'a'): 4, ('ben', 'a'): 4, ('anna', 'b'): 2, ('ben', 'b'): 3}))
+    assert [len({clip.group for clip in split.clips[name]}) for name in ('train', 'val')] == [1, 1]
+    assert split.warnings == []
 
 
 def test_given_splits_are_kept_and_their_faults_named():
