@@ -30,6 +30,16 @@ def test_data_root_reaches_every_file_of_every_loader(root):
     assert cfg.data_root == root
 
 
+def test_one_option_takes_whole_videos_instead_of_clips():
+    for name in ('dsts_finegym.py', 'dsts_finegym288.py', 'dsts_tsm_finegym.py'):
+        cfg = merged(name, data_root='/my/finegym/', clips='/disk/videos')
+        for loader in LOADERS:
+            assert cfg[loader].dataset.data_prefix.video == '/disk/videos'
+            assert cfg[loader].dataset.ann_file.startswith('/my/finegym/annotations/')
+            steps = [step.type for step in cfg[loader].dataset.pipeline]
+            assert steps[0] == 'ClipInit' and steps[2] == 'ClipDecode'
+
+
 @pytest.mark.parametrize('name', sorted(path.name for path in CONFIGS.glob('*.py')))
 def test_no_config_keeps_its_old_root(name):
     old = Config.fromfile(str(CONFIGS / name)).data_root

@@ -10,6 +10,7 @@ from mmdsts.datasets import FineGymDataset
 from mmdsts.datasets import availability as availability_module
 from mmdsts.datasets import finegym as finegym_module
 from mmdsts.datasets.finegym import identify_version, read_categories, read_elements, read_sets
+from mmdsts.errors import ClipError
 
 from .decoding.numbered import number, write_numbered
 from .shared_data import real_list
@@ -369,3 +370,17 @@ def test_frames_of_windows(tmp_path):
         numbers = [number(frame) for frame in dataset[index]['imgs']]
         assert all(start <= n / 10 < end for n in numbers)
         assert max(numbers) - min(numbers) > 4
+
+
+def test_a_window_that_fails_is_named(tmp_path):
+    pytest.importorskip('av')
+    write_numbered(tmp_path / 'vaultVideo1.mkv', [i / 10 for i in range(150)], bf='0', preset='ultrafast')
+    pipeline = [dict(type='ClipInit'), dict(type='PackActionInputs')]
+    dataset = FineGymDataset(TRAIN, pipeline, data_prefix=dict(video=str(tmp_path)), missing='skip', test_mode=True)
+    # The pipeline fails on the first; the video ends before the second.
+    with pytest.raises(ClipError, match=r'clip .*vaultVideo1\.mkv, 13\.500 s to 16\.500 s: .*Error'):
+        dataset[0]
+    with pytest.raises(
+        ClipError, match=r'clip .*mkv, 17\.500 s to 18\.500 s: no frame is shown then, in a video of 1'
+    ):
+        dataset[1]

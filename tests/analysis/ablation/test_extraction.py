@@ -138,3 +138,17 @@ def test_a_checkpoint_of_another_backbone_is_refused(cfg, tiny, tmp_path):
     cfg.test_dataloader = None
     with pytest.raises(UsageError, match=r"frozen features of 'test' need test_dataloader"):
         extract_features(cfg, tiny[1], 'test', cache_dir=tmp_path)
+
+
+def test_other_windows_of_the_same_videos_are_another_set():
+    class Dataset(list):
+        metainfo = {}
+
+        def get_data_info(self, index):
+            return self[index]
+
+    def describe(**window):
+        dataset = Dataset([dict(filename='video.mkv', label=3, **window)])
+        return extraction.fingerprint(extraction.describe_data({}, dataset))
+
+    assert len({describe(), describe(start=1.0, end=2.0), describe(start=1.0, end=2.5)}) == 3
