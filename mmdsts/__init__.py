@@ -13,4 +13,13 @@ from . import datasets, deployment, engine, evaluation, models  # noqa: E402
 from .deployment import deploy  # noqa: E402
 from .version import __version__  # noqa: E402
 
-__all__ = ['__version__', 'datasets', 'deploy', 'deployment', 'engine', 'evaluation', 'models']
+__all__ = ['__version__', 'attach', 'datasets', 'deploy', 'deployment', 'engine', 'evaluation', 'models']
+
+
+def __getattr__(name: str):
+    """``mmdsts.attach``, imported when it is asked for: training needs nothing of it."""
+    if name == 'attach':
+        from .attachment import attach
+
+        return attach
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

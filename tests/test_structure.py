@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LEVELS = [
     ('mmdsts.errors', 'mmdsts.version'),
     ('mmdsts.models', 'mmdsts.engine', 'mmdsts.datasets', 'mmdsts.evaluation', 'mmdsts.toygym'),
-    ('mmdsts.compat', 'mmdsts.deployment'),
+    ('mmdsts.compat', 'mmdsts.deployment', 'mmdsts.attachment'),
     ('mmdsts',),
     ('mmdsts.analysis', 'mmdsts.footage', 'mmdsts.cli', 'mmdsts.start', 'mmdsts.variables', 'benchmarks'),
     ('tools',),
@@ -71,6 +71,17 @@ def test_no_import_cycle():
     while leaves := {name for name, targets in imports.items() if not targets}:
         imports = {name: targets - leaves for name, targets in imports.items() if name not in leaves}
     assert imports == {}
+
+
+def test_attaching_is_imported_when_it_is_asked_for():
+    tree, _ = MODULES['mmdsts']
+    at_once, later = set(_imports('mmdsts', tree.body)), set(_imports('mmdsts', ast.walk(tree)))
+    assert later - at_once == {'mmdsts.attachment'}
+    assert not any(
+        'mmdsts.attachment' in _imports(name, tree.body)
+        for name, (tree, _) in MODULES.items()
+        if _level(name) < _level('mmdsts.attachment')
+    )
 
 
 def test_a_neuron_is_chosen_in_one_place():

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import mmdsts  # registers everything, after its repairs
 from mmdsts import cli
-from mmdsts.analysis.ablation.configs import neck_of, with_update
+from mmdsts.analysis.ablation.configs import neck_of
 from mmdsts.analysis.ablation.experiment import Failure, Job, RunError, exclusive, run_jobs
 from mmdsts.analysis.ablation.extraction import backbone_weights, feature_file, fingerprint, recognizer_with_receiver
 from mmdsts.analysis.ablation.frozen import OPTIMIZER
@@ -27,6 +27,7 @@ from mmdsts.analysis.ablation.report import make_report, markdown, write_report
 from mmdsts.analysis.ablation.store import Run, RunStore
 from mmdsts.analysis.ablation.variants import GROUPS, NAMES, Variant, check_variant, find_variant, find_variants
 from mmdsts.analysis.control import ControlSpec, control_config, control_files
+from mmdsts.engine.update_config import with_update
 
 TOOLS = Path(__file__).resolve().parent
 

@@ -8,12 +8,10 @@ from typing import Any, Iterator
 
 from mmengine.config import Config
 
+from mmdsts.engine.update_config import plain, train_loop, type_name, with_update
 from mmdsts.errors import CONFIG_MISTAKES, UsageError, one_line
 
 from .variants import Variant
-
-_LOOPS = dict(EpochBasedTrainLoop='UDLEpochBasedTrainLoop', IterBasedTrainLoop='UDLIterBasedTrainLoop')
-_PLAIN_LOOPS = {udl: plain for plain, udl in _LOOPS.items()}
 
 
 def neck_of(cfg: Config) -> dict:
@@ -42,41 +40,6 @@ def mistakes_named(cfg: Config) -> Iterator[None]:
         raise UsageError(f'config {cfg.filename}: {one_line(error)}') from error
 
 
-def plain(config: Any) -> Any:
-    """A copy of a part of a config, of Python's own dicts and lists."""
-    return Config(dict(part=copy.deepcopy(config))).to_dict()['part']
-
-
-def with_update(optim_wrapper: dict, udl: bool) -> dict:
-    """The optimizer wrapper of a config, for training with or without UDL; everything else stays.
-
-    Args:
-        optim_wrapper: Config of a wrapper of either kind.
-        udl: Whether to train by UDL.
-
-    Raises:
-        UsageError: Mixed precision of MMEngine's own wrapper is to be combined with UDL.
-    """
-    wrapper = plain(optim_wrapper)
-    kind = type_name(wrapper.get('type', 'OptimWrapper'))
-    if udl:
-        if kind not in ('OptimWrapper', 'UDLOptimWrapper'):
-            raise UsageError(
-                f"optim_wrapper.type is {kind!r}: variants with UDL need 'OptimWrapper' or "
-                "'UDLOptimWrapper' (mixed precision is its argument amp)"
-            )
-        return dict(wrapper, type='UDLOptimWrapper')
-    wrapper.pop('udl', None)
-    if kind == 'UDLOptimWrapper':
-        for name in ('amp', 'base_constructor'):
-            wrapper.pop(name, None)
-        if type_name(wrapper.get('constructor', '')) == 'UDLOptimWrapperConstructor':
-            del wrapper['constructor']
-        wrapper['type'] = 'OptimWrapper'
-    wrapper.setdefault('type', 'OptimWrapper')
-    return wrapper
-
-
 def run_config(cfg: Config, variant: Variant, checkpoint: str | None, scores: str) -> Config:
     """The config that trains and tests one variant.
 
@@ -92,12 +55,8 @@ def run_config(cfg: Config, variant: Variant, checkpoint: str | None, scores: st
     else:
         cfg.model.neck = variant.neck
     cfg.optim_wrapper = with_update(cfg.optim_wrapper, variant.udl)
-    plain_loop = 'EpochBasedTrainLoop' if cfg.train_cfg.get('by_epoch', True) else 'IterBasedTrainLoop'
-    loop = type_name(cfg.train_cfg.get('type') or plain_loop)
-    cfg.train_cfg.pop('by_epoch', None)
-    cfg.train_cfg.type = (_LOOPS if variant.udl else _PLAIN_LOOPS).get(loop, loop)
+    cfg.train_cfg = train_loop(cfg.train_cfg, variant.udl)
     if not variant.udl:
-        cfg.train_cfg.pop('heldout_dataloader', None)
         cfg.param_scheduler = _plain_schedulers(cfg.get('param_scheduler'))
     # In the process that trains, augmentation would draw from the same generator as the noise of routing and gates, and
     # the frames of a batch would depend on the variant.
@@ -113,11 +72,6 @@ def run_config(cfg: Config, variant: Variant, checkpoint: str | None, scores: st
     evaluators = [*evaluators] if isinstance(evaluators, (list, tuple)) else [evaluators]
     cfg.test_evaluator = [*evaluators, dict(type='ClipScores', out=scores)]
     return cfg
-
-
-def type_name(kind: Any) -> str:
-    """Name of a class that a config gives as such, by its name, or by its name in a module or scope."""
-    return str(getattr(kind, '__name__', kind)).split('.')[-1]
 
 
 def _plain_schedulers(schedulers: Any) -> Any:

@@ -22,11 +22,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmdsts.datasets.parts import never_replace
 from mmdsts.engine.random_state import preserve_random_state
+from mmdsts.engine.update_config import plain
 from mmdsts.errors import UsageError, one_line
 from mmdsts.evaluation.samples import label_of
 from mmdsts.models.feature import FeatureAdapter
 
-from .configs import mistakes_named, plain
+from .configs import mistakes_named
 from .features import FeatureSet
 from .store import save_whole
 

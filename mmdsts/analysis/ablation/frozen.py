@@ -21,8 +21,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from mmdsts.engine import UDLOptimWrapper
 from mmdsts.engine.heldout import with_next
 from mmdsts.engine.random_state import preserve_random_state
+from mmdsts.engine.update_config import type_name
 
-from .configs import type_name
 from .features import FeatureSet
 
 OPTIMIZER = dict(type='AdamW', lr=4e-3, weight_decay=0.01)

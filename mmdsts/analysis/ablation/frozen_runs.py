@@ -13,7 +13,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
-from .configs import plain
+from mmdsts.engine.update_config import plain
+
 from .experiment import Job, code_digest
 from .extraction import fingerprint, load_features
 from .features import FeatureSet

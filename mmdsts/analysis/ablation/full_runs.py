@@ -20,9 +20,10 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmdsts.engine.checkpoint_files import find_resumable
+from mmdsts.engine.update_config import plain
 from mmdsts.evaluation.accuracy import fit_sets
 
-from .configs import mistakes_named, plain, run_config
+from .configs import mistakes_named, run_config
 from .experiment import Job, RunError, code_digest
 from .extraction import describe_data, fingerprint
 from .store import Clips, Run, judge, slug

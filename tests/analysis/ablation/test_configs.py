@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmdsts.analysis.ablation.configs import neck_of, run_config, with_update
+from mmdsts.analysis.ablation.configs import neck_of, run_config
 from mmdsts.analysis.ablation.variants import find_variant
 from mmdsts.cli import UsageError
 
@@ -64,23 +64,6 @@ def test_frames_of_a_batch_do_not_depend_on_the_variant(cfg):
     assert made(cfg, 'dsts').train_dataloader.num_workers == 1
     cfg.train_dataloader.num_workers = 4
     assert made(cfg, 'dsts').train_dataloader.num_workers == 4
-
-
-def test_options_of_udl_are_those_of_the_config():
-    wrapper = dict(
-        type='UDLOptimWrapper',
-        udl=dict(direct_term=True),
-        amp=dict(dtype='bfloat16'),
-        clip_grad=dict(x=1),
-        constructor='UDLOptimWrapperConstructor',
-        base_constructor='Other',
-    )
-    assert with_update(wrapper, True) == wrapper
-    assert with_update(wrapper, False) == dict(type='OptimWrapper', clip_grad=dict(x=1))
-    assert with_update(dict(optimizer=1), True) == dict(type='UDLOptimWrapper', optimizer=1)
-    assert with_update(dict(type='AmpOptimWrapper'), False) == dict(type='AmpOptimWrapper')
-    with pytest.raises(UsageError, match=r"optim_wrapper.type is 'AmpOptimWrapper'"):
-        with_update(dict(type='AmpOptimWrapper'), True)
 
 
 def test_a_config_without_dsts_is_named(cfg):

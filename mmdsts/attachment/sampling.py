@@ -1,0 +1,74 @@
+"""What the pipelines of a config hand to the model: found in their settings, without any data."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, NamedTuple
+
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+#: Height and width where a pipeline changes neither: a fully convolutional backbone takes any.
+_SIZE = (224, 224)
+
+
+class Sampling(NamedTuple):
+    """Frames that a pipeline takes from a video.
+
+    Attributes:
+        clip_len: Frames of a clip.
+        num_clips: Clips of a video.
+        size: Height and width of a frame.
+        frames: Pictures of a view for a 2D recognizer: flow fields of a clip are channels of one.
+    """
+
+    clip_len: int
+    num_clips: int
+    size: tuple[int, int]
+    frames: int
+
+
+def sampling_of(cfg: Any, loaders: tuple[str, ...] = _LOADERS) -> Sampling | None:
+    """That of the first pipeline that says how long its clips are; ``None`` if no loader has one."""
+    return next(
+        (sampling for name in loaders for sampling in map(_sampling, _datasets(cfg.get(name))) if sampling), None
+    )
+
+
+def test_sampling_of(cfg: Any) -> Sampling | None:
+    """That of the test."""
+    return sampling_of(cfg, ('test_dataloader',))
+
+
+test_sampling_of.__test__ = False  # pytest takes it for a test
+
+
+def _sampling(dataset: dict) -> Sampling | None:
+    steps = [step for step in dataset.get('pipeline') or [] if isinstance(step, dict)]
+    sampling = next((step for step in steps if isinstance(step.get('clip_len'), int)), None)
+    if sampling is None:
+        return None
+    clip_len, num_clips = sampling['clip_len'], sampling.get('num_clips', 1)
+    frames = num_clips if dataset.get('modality') == 'Flow' else clip_len * num_clips
+    return Sampling(clip_len, num_clips, _size(steps), frames)
+
+
+def _size(steps: list[dict]) -> tuple[int, int]:
+    for step in reversed(steps):
+        size = step.get('crop_size', step.get('size'))
+        if size is None and step.get('keep_ratio', True) is False:
+            size = step.get('scale')
+        if isinstance(size, int):
+            return size, size
+        if isinstance(size, (list, tuple)):  # (width, height)
+            return size[1], size[0]
+    return _SIZE
+
+
+def _datasets(part: Any) -> Iterator[dict]:
+    """The data sets inside loaders and wrappers such as ``RepeatDataset`` and ``ConcatDataset``."""
+    if isinstance(part, (list, tuple)):
+        for entry in part:
+            yield from _datasets(entry)
+    elif isinstance(part, dict):
+        if 'pipeline' in part:
+            yield part
+        yield from _datasets(part.get('dataset'))
+        yield from _datasets(part.get('datasets'))

@@ -1,0 +1,96 @@
+"""Beside the model: update, imports and test pipelines of an attached config, and the file that says them."""
+
+from __future__ import annotations
+
+import pytest
+from mmengine.config import Config
+
+import mmdsts
+from mmdsts.attachment import Options, config_text, decide
+from mmdsts.attachment.config import changes
+from mmdsts.attachment.text import base_of
+from mmdsts.errors import UsageError
+
+from .small_configs import CONFIGS, clips, config, slowonly
+
+SMALL = dict(num_layers=1, num_neurons=2, hidden_channels=8)
+
+
+def test_the_file_says_what_changes_and_the_rest_is_inherited(tmp_path):
+    cfg = CONFIGS['slowonly']
+    cfg.dump(tmp_path / 'base.py')
+    changed = changes(cfg, decide(cfg, Options(**SMALL)), udl=True)
+    out = tmp_path / 'sub' / 'attached.py'
+    out.parent.mkdir()
+    out.write_text(config_text(base_of(tmp_path / 'base.py', out), 'a comment', changed))
+    text = out.read_text()
+    assert text.startswith("# a comment\n_base_ = '../base.py'\n")
+    assert len(text.splitlines()) < 15
+    read = Config.fromfile(out)
+    in_memory = mmdsts.attach(cfg, **SMALL)
+    assert read.to_dict() == in_memory.to_dict()
+    assert (read.optim_wrapper.type, read.train_cfg.type) == ('UDLOptimWrapper', 'UDLEpochBasedTrainLoop')
+    assert read.train_cfg.max_epochs == 1 and read.optim_wrapper.optimizer == cfg.optim_wrapper.optimizer
+    assert read.model.cls_head == cfg.model.cls_head
+    assert read.custom_imports == dict(imports=['mmdsts'], allow_failed_imports=False)
+
+
+def test_a_config_of_mmaction_is_named_by_its_place_there(tmp_path):
+    path = '/x/site-packages/mmaction/.mim/configs/recognition/tsn/a.py'
+    assert base_of(path, tmp_path / 'b.py') == 'mmaction::recognition/tsn/a.py'
+
+
+def test_test_clips_that_make_no_views_are_fewer():
+    def test_clips(cfg):
+        attached = mmdsts.attach(cfg, **SMALL)
+        return attached.test_dataloader.dataset.pipeline[0].num_clips
+
+    assert test_clips(CONFIGS['tsn']) == 24  # 25 are no multiple of 3
+    parts = CONFIGS['tsn'].model.to_dict()
+    again = lambda loaders: config(parts['backbone'], parts['cls_head'], 'Recognizer2D', loaders=loaders)  # noqa: E731
+    assert test_clips(again(clips(1, 5, test_clips=25))) == 25
+    assert test_clips(again(clips(4, 1, test_clips=10))) == 10  # each clip is a view
+
+
+def test_mixed_precision_and_loops_by_iterations():
+    cfg = slowonly(wrapper=dict(type='AmpOptimWrapper', optimizer=dict(type='SGD', lr=1), loss_scale='dynamic'))
+    cfg.train_cfg = dict(by_epoch=False, max_iters=3)
+    attached = mmdsts.attach(cfg, **SMALL)
+    assert attached.optim_wrapper.amp == dict(dtype='float16', loss_scale='dynamic')
+    assert 'loss_scale' not in attached.optim_wrapper
+    assert attached.train_cfg == dict(type='UDLIterBasedTrainLoop', max_iters=3)
+
+
+def test_without_udl_the_update_stays():
+    plain = mmdsts.attach(CONFIGS['slowonly'], udl=False, **SMALL)
+    assert plain.optim_wrapper == CONFIGS['slowonly'].optim_wrapper
+    assert plain.train_cfg == CONFIGS['slowonly'].train_cfg
+    # TSM's constructor refuses a neck of unknown modules.
+    wrapper = mmdsts.attach(CONFIGS['tsm'], udl=False, **SMALL).optim_wrapper
+    assert 'type' not in wrapper
+    assert wrapper.constructor == 'UDLOptimWrapperConstructor'
+    assert wrapper.base_constructor == 'TSMOptimWrapperConstructor'
+
+
+def test_updates_without_a_counterpart():
+    cfg = slowonly()
+    cfg.train_cfg.type = 'MultiLoaderEpochBasedTrainLoop'
+    with pytest.raises(UsageError, match="'MultiLoaderEpochBasedTrainLoop'.*Attach without UDL"):
+        mmdsts.attach(cfg, **SMALL)
+    assert mmdsts.attach(cfg, udl=False, **SMALL).train_cfg == cfg.train_cfg
+    cfg = slowonly(wrapper=dict(type='DeepSpeedOptimWrapper', optimizer=1))
+    with pytest.raises(UsageError, match="'DeepSpeedOptimWrapper'.*attach without UDL"):
+        mmdsts.attach(cfg, **SMALL)
+
+
+def test_a_config_that_only_tests_gets_a_neck_alone():
+    cfg = slowonly()
+    for name in ('optim_wrapper', 'train_cfg', 'train_dataloader'):
+        cfg.pop(name)
+    assert set(changes(cfg, decide(cfg, Options(**SMALL)), udl=True)) == {'custom_imports', 'model'}
+
+
+def test_imports_of_the_config_are_kept():
+    cfg = slowonly()
+    cfg.custom_imports = dict(imports=['math'], allow_failed_imports=False)
+    assert mmdsts.attach(cfg, **SMALL).custom_imports.imports == ['math', 'mmdsts']
