@@ -6,6 +6,7 @@ import hashlib
 import os.path as osp
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
 from pathlib import Path
 from typing import Callable, Iterable, NamedTuple, Sequence
 
@@ -97,12 +98,24 @@ def check_table(
         if not table.separated and ' ' in clip.path:
             text = f'{clip.path!r} has a blank, at which VideoDataset cuts a line: make it a table with commas'
             findings.append(Finding('line', f'{name}:{clip.line}', text, clip.path))
-    clips = [clip._replace(path=osp.join(root or '', clip.path)) for clip in table.clips]
+    clips = [clip._replace(path=_file_of(osp.join(root or '', clip.path))) for clip in table.clips]
     return CheckedList(
-        name, path, clips, [f._replace(path=f.path and osp.join(root or '', f.path)) for f in findings], clip_len
+        name,
+        path,
+        clips,
+        [f._replace(path=f.path and _file_of(osp.join(root or '', f.path))) for f in findings],
+        clip_len,
     )
 
 
+def _file_of(path: str) -> str:
+    """The file of a clip; lists of FineGym leave out what their names end in."""
+    if osp.splitext(path)[1] or osp.exists(path):
+        return path
+    return next((path + suffix for suffix in _SUFFIXES if osp.isfile(path + suffix)), path)
+
+
+_SUFFIXES = ('.mp4', '.mkv', '.webm', '.avi')
 _MARKS = (
     (b'\xef\xbb\xbf', 'it has a byte order mark'),
     (b'\xff\xfe\0\0', 'it is UTF-32'),
@@ -129,9 +142,24 @@ def check_repeats(lists: Sequence[CheckedList]) -> list[Finding]:
                 )
             if clip.group:
                 groups.setdefault(clip.group, {})[each.name] = where
+    findings += _shared_videos([each for each in lists if each.file])
     for group, places in groups.items():
         if len(places) > 1:
             findings.append(Finding('both splits', ' and '.join(places.values()), f'the group {group!r} is in both'))
+    return findings
+
+
+def _shared_videos(tables: Sequence[CheckedList]) -> list[Finding]:
+    """Videos of which windows are in two tables. Official lists, which classes of their own read, are as published."""
+    findings = []
+    windows = {
+        t.name: {clip.path for clip in t.clips if clip.start is not None or clip.end is not None} for t in tables
+    }
+    for (first, some), (second, others) in combinations(windows.items(), 2):
+        shared = sorted(some & others)
+        if shared:
+            text = f'{len(shared)} videos have windows in both, such as {osp.basename(shared[0])}'
+            findings.append(Finding('shared video', f'{first} and {second}', text))
     return findings
 
 

@@ -73,6 +73,12 @@ def test_lines_labels_and_encodings(folder):
     assert none.kind == 'missing'
 
 
+def test_lists_of_finegym_leave_out_suffixes(folder):
+    made, _ = folder
+    checked = table(made, 'gym.txt', 'good0 1\nnone 0\n')
+    assert [clip.path for clip in checked.clips] == [str(made / 'good0.mp4'), str(made / 'none')]
+
+
 def test_what_is_in_two_places_is_found(folder):
     made, _ = folder
     train = table(made, 'train.csv', 'path,label,group\ngood0.mp4,a,g\ngood0.mp4,b,g\ngood1.mp4,a,h\n')
@@ -81,6 +87,10 @@ def test_what_is_in_two_places_is_found(folder):
         ('duplicate', 'train.csv:3', 'good0.mp4 is in train.csv:2, too, with the label a'),
         ('both splits', 'val.csv:2', 'good0.mp4 is in train.csv:2, too'),
         ('both splits', 'train.csv:3 and val.csv:2', "the group 'g' is in both"),
+    ]
+    windows = [table(made, f'{s}.csv', f'path,label,start,end\ngood0.mp4,a,{i},{i + 1}\n') for i, s in enumerate('vw')]
+    assert [(f.kind, f.text) for f in check_repeats(windows)] == [
+        ('shared video', '1 videos have windows in both, such as good0.mp4')
     ]
     (same,) = check_contents([train, val])
     assert (same.kind, same.where) == ('both splits', 'train.csv and val.csv')

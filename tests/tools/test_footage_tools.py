@@ -139,6 +139,7 @@ def test_predictions_of_other_clips_are_refused(monkeypatch, capfd, videos, tmp_
         (CONFUSION, ['none.py', 'p.pkl'], 'config none.py: no such file'),
         (CONFUSION, ['none.py', 'p.pkl', '--pairs', '0'], 'argument --pairs: 0 is below 1'),
         (CHECK, ['none.csv'], 'none.csv: no such file'),
+        (CHECK, [str(ROOT / 'docs' / 'none.json')], 'none.json: no such file'),
         (CHECK, ['none.py'], 'config none.py: no such file'),
         (CHECK, ['a.py', 'b.py'], 'a.py is a config, which names its lists; give it alone'),
         (CHECK, ['x.csv', '--clip-len', '0'], 'argument --clip-len: 0 is not positive'),

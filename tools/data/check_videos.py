@@ -20,7 +20,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 import mmdsts  # noqa: F401  its repairs come before any other import of MMAction2
 from mmdsts import cli
@@ -76,6 +76,8 @@ def lists_given(args: argparse.Namespace) -> list[CheckedList]:
     for path in args.lists:
         if not Path(path).is_file():
             raise cli.UsageError(f'{path}: no such file (the working directory is {Path.cwd()})')
+        if path.endswith('.json'):
+            raise cli.UsageError(f'{path}: is read by a data set class of its own; give the config that names it')
         label_map = args.label_map or Path(path).with_name('label_map.txt')
         classes = _label_map(label_map) if args.label_map or label_map.is_file() else None
         root = args.videos or _root_of(path)
@@ -166,7 +168,7 @@ def decodes_with_decord(cfg: Config | None) -> bool:
 
 def show(findings: list[Finding], console: Console) -> None:
     """Print what was found, and how much of each kind."""
-    table = Table('kind', 'where', 'what')
+    table = Table('kind', Column('where', overflow='fold'), Column('what', overflow='fold'))
     for finding in findings[:_ROWS]:
         table.add_row(finding.kind, finding.where, finding.text)
     if len(findings) > _ROWS:
