@@ -380,7 +380,5 @@ def test_a_window_that_fails_is_named(tmp_path):
     # The pipeline fails on the first; the video ends before the second.
     with pytest.raises(ClipError, match=r'clip .*vaultVideo1\.mkv, 13\.500 s to 16\.500 s: .*Error'):
         dataset[0]
-    with pytest.raises(
-        ClipError, match=r'clip .*mkv, 17\.500 s to 18\.500 s: no frame is shown then, in a video of 1'
-    ):
+    with pytest.raises(ClipError, match=r'clip .*mkv, 17\.500 s to 18\.500 s: no frame is shown then, in a video of 1'):
         dataset[1]
