@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmaction.models.backbones import MViT
+from mmaction.models.backbones import MViT, SwinTransformer3D
 from mmaction.registry import DATASETS
 from mmaction.structures import ActionDataSample
 from mmengine.config import Config
@@ -148,6 +148,9 @@ def _reduce(cfg: Config, sampling: Sampling) -> Sampling:
         if isinstance(backbone.get('arch', 'base'), str):
             known = MViT.arch_zoo[backbone.get('arch', 'base')]
             backbone['arch'] = dict(known, num_layers=_BLOCKS, downscale_indices=[1, 2, 3])
+    elif kind == 'SwinTransformer3D':
+        if isinstance(backbone.get('arch'), str):
+            backbone['arch'] = dict(SwinTransformer3D.arch_zoo[backbone['arch']], depths=[1, 1, 1, 1])
     elif backbone.get('depth') in (101, 152):
         backbone['depth'] = 50
     cfg.model = model

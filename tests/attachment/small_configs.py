@@ -29,8 +29,10 @@ SLOWONLY = dict(
 class TokenBackbone(nn.Module):
     """Returns tokens ``(B, L, C)`` of a clip, behind a class token, and says their grid; or pools them."""
 
-    def __init__(self, width=8, grid=(2, 2, 2), pools=False):
+    def __init__(self, width=8, grid=(2, 2, 2), pools=False, pretrained=None):
         super().__init__()
+        if pretrained:
+            raise RuntimeError(f'downloads {pretrained} when it is built, as TANet does')
         self.conv = nn.Conv3d(3, width, 1)
         self.pool = nn.AdaptiveAvgPool3d(tuple(grid) if grid else (2, 2, 2))
         self.class_token = nn.Parameter(torch.rand(1, 1, width))

@@ -116,6 +116,13 @@ def test_options_out_of_range(options):
         Options(**options)
 
 
+def test_nothing_is_downloaded_while_a_backbone_is_built():
+    backbone = dict(type='TokenBackbone', pretrained='torchvision://resnet50')
+    cfg = config(backbone, dict(type='ClassTokenHead', in_channels=8))
+    assert decide(cfg, SMALL).model['neck']['grid'] == (2, 2, 2)
+    assert cfg.model.backbone.pretrained == 'torchvision://resnet50'
+
+
 def test_random_numbers_are_left_alone():
     torch.manual_seed(0)
     expected = torch.rand(1)
