@@ -5,6 +5,11 @@ import pytest
 
 from .decoding.numbered import write_numbered
 
+try:
+    import av  # noqa: F401  before decord, whose libvpx PyAV's encoder of VP9 would be given
+except ImportError:
+    pass
+
 CONSTANT = np.arange(100) / 25
 VARIABLE = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.1, 100))
 B_FRAMES = dict(bf='3', preset='veryfast', **{'x264-params': 'scenecut=0:keyint=24'})
