@@ -116,6 +116,10 @@ def parse_table(path: str) -> Table:
                 seen_head = True
             else:
                 columns = head if has_head else _WITHOUT_HEAD.get(len(row), ('path',))
+                if has_head and any(cell.strip() for cell in row[len(head) :]):
+                    fault = f'found {len(row)} cells under {len(head)} columns; quote what has a {separator!r} in it'
+                    table.faults.append((reader.line_num, fault))
+                    continue
                 _add(table, reader.line_num, {key: cell.strip() for key, cell in zip(columns, row)})
     except csv.Error as error:
         raise ValueError(f'{path}, line {reader.line_num}: {error}; is it a table of text?') from error
@@ -147,7 +151,8 @@ def write_table(path: str, clips: Iterable[TableClip]) -> None:
         writer.writerow(columns)
         for clip in clips:
             values = (getattr(clip, name) for name in columns)
-            writer.writerow(['' if v is None else f'{v:g}' if isinstance(v, float) else v for v in values])
+            # Twelve digits: with the six of a plain g, windows after 10,000 s would begin a tenth of a second off.
+            writer.writerow(['' if v is None else f'{v:.12g}' if isinstance(v, float) else v for v in values])
 
 
 def _column(cell: str) -> str:

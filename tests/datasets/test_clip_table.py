@@ -51,6 +51,7 @@ def test_lists_of_mmaction2(tmp_path):
     [
         ('path,label\na.mp4,', "clips.csv, line 2: found 'a.mp4', expected a path and a label"),
         ('path,group\na.mp4,b', "line 1: found the columns 'path,group', expected also label"),
+        ('path,label\nmy, a.mp4,serve', "line 2: found 3 cells under 2 columns; quote what has a ',' in it"),
         ('a.mp4,x,one,2', "line 1: start is 'one', expected seconds of the video, such as 12.5"),
         ('a.mp4,x,2,nan', "line 1: end is 'nan', expected seconds"),
         ('a.mp4,x,3,2', 'line 1: its window goes from 3 to 2 s, which ends before it starts'),
@@ -65,7 +66,7 @@ def test_a_line_that_is_no_clip_is_named(tmp_path, text, message):
 
 
 def test_what_is_written_is_read_again(tmp_path):
-    clips = [TableClip('a, b.mp4', 'x', 1.25, 2.0, 'm'), TableClip('c.mp4', 'y')]
+    clips = [TableClip('a, b.mp4', 'x', 12345.678, 12346.0, 'm'), TableClip('c.mp4', 'y')]
     write_table(str(tmp_path / 'out.csv'), clips)
     assert (tmp_path / 'out.csv').read_text().splitlines()[0] == 'path,label,start,end,group'
     assert [clip._replace(line=0) for clip in read_table(str(tmp_path / 'out.csv'))] == clips
