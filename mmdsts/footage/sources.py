@@ -51,14 +51,14 @@ def find_footage(source: str, pattern: str | None = None, root: str | None = Non
     """
     path = Path(source)
     compiled = _compile(pattern)
-    if path.is_file():
-        return _from_tables({None: path}, root, compiled)
-    if not path.is_dir():
+    if not path.exists():
         raise UsageError(f'{source}: no such folder or table (the working directory is {Path.cwd()})')
-    lists = _lists(path) if compiled is None else {}
-    if lists:
-        return _from_tables(lists, root, None)
-    return _from_folder(path, compiled)
+    lists = {None: path} if path.is_file() else _lists(path) if compiled is None else {}
+    footage = _from_tables(lists, root, compiled) if lists else _from_folder(path, compiled)
+    labels = {clip.label for clip in footage.clips}
+    if len(labels) < 2:
+        raise UsageError(f'{source} has clips of one class, {labels.pop()!r}; expected two or more classes')
+    return footage
 
 
 def _compile(pattern: str | None) -> re.Pattern | None:
@@ -215,8 +215,6 @@ def _by_folder(folder: Path, videos: Sequence[Path], notes: list) -> list[TableC
             'the folders inside those of the classes are taken for groups; if it is the other way round: '
             "--pattern '(?P<group>[^/]+)/(?P<label>[^/]+)/'"
         )
-    if len({clip.label for clip in clips}) < 2:
-        raise UsageError(f'{folder} has one class, {clips[0].label!r}; expected a folder for each of two or more')
     return clips
 
 

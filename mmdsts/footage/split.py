@@ -45,10 +45,10 @@ def split_clips(clips: Sequence[TableClip], share: float = 0.25, seed: int = 0) 
     groups = {clip.group for clip in clips if clip.group}
     without = sum(not clip.group for clip in clips)
     warnings = []
-    if len(groups) > 1:
+    if len(groups) > 1 or (groups and without):
         if without:
             warnings.append(f'{without} clips have no group; each of their videos was taken for one')
-        parts, rule = _hold_out(clips, [clip.group or clip.path for clip in clips], share, seed), 'by group'
+        parts = _hold_out(clips, [clip.group or clip.path for clip in clips], share, seed)
         rule = f'by group: {len(groups)} groups, none of them on both sides'
     else:
         parts = _hold_out(clips, [clip.path for clip in clips], share, seed)

@@ -83,7 +83,8 @@ def test_a_table(tmp_path):
         (['a/readme.txt'], {}, 'has no video'),
         (['x1.mp4', 'y1.mp4'], {}, 'tell no class; sort them into a folder per class, give a table'),
         (['a/1.mp4', '2.mp4', 'b/1.mp4'], {}, '1 of 3 videos, such as 2.mp4, are in no folder of a class'),
-        (['a/1.mp4'], {}, "has one class, 'a'"),
+        (['a/1.mp4'], {}, "has clips of one class, 'a'"),
+        (['a1.mp4'], dict(pattern='(?P<label>a)'), "has clips of one class, 'a'"),
         (['a/1.mp4'], dict(pattern='(?P<label>'), 'missing \\)'),
         (['a/1.mp4'], dict(pattern='[a-z]+'), r'expected a part \(\?P<label>...\)'),
         (

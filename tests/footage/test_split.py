@@ -58,6 +58,14 @@ def test_of_two_groups_one_is_held_out():
     assert split.warnings == []
 
 
+def test_the_only_group_is_kept_together_beside_clips_without():
+    clips = clips_of({('anna', 'a'): 4, ('anna', 'b'): 4, (None, 'a'): 6, (None, 'b'): 6})
+    for seed in range(5):
+        split = split_clips(clips, seed=seed)
+        assert len({name for name, part in split.clips.items() for clip in part if clip.group}) == 1
+        assert split.warnings == ['12 clips have no group; each of their videos was taken for one']
+
+
 def test_given_splits_are_kept_and_their_faults_named():
     train = clips_of({('g', 'a'): 2, ('h', 'b'): 2}, 'train')
     split = split_clips(train + clips_of({('g', 'a'): 1, ('i', 'b'): 1}, 'test'))
