@@ -62,7 +62,7 @@ def write_config(recipe: Recipe) -> str:
         f'# {recipe.title}: {len(recipe.classes)} classes, clips: {counts}.',
         '# Written by tools/data/prepare_videos.py; change what you like. On another machine change the folders.',
         f'_base_ = {_literal(bases)}',
-        f"data_root = '{recipe.folder.as_posix()}/'  # train.csv, val.csv, label_map.txt",
+        f'data_root = {recipe.folder.as_posix() + "/"!r}  # train.csv, val.csv, label_map.txt',
         f'videos = {recipe.root.as_posix()!r}',
         '',
         *_pipelines(recipe),

@@ -68,6 +68,14 @@ def test_a_pretrained_network_starts_from_the_weights_of_our_configs(tmp_path, b
     assert ours[-2].input_format == theirs[-2].input_format
 
 
+def test_folders_may_have_quotes_in_their_names(tmp_path):
+    folder = tmp_path / 'Ann\'s "best" Größe, 1'
+    folder.mkdir()
+    cfg = config(folder, root=folder)
+    assert cfg.train_dataloader.dataset.ann_file == f'{folder}/train.csv'
+    assert cfg.train_dataloader.dataset.data_prefix.video == str(folder)
+
+
 def test_sides_are_not_mirrored_and_a_third_list_is_tested(tmp_path):
     cfg = config(
         tmp_path, classes=['turn Left', 'turn right'], splits=dict(train=9, val=2, test=2), workers=0, epochs=3
