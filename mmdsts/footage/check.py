@@ -52,8 +52,19 @@ class CheckedList(NamedTuple):
     clip_len: int | None = None
 
 
+def names_of(paths: Sequence[str]) -> list[str]:
+    """What findings call lists: the name of the file, or its path where two lists have the same name."""
+    counts = Counter(map(osp.basename, paths))
+    return [path if counts[osp.basename(path)] > 1 else osp.basename(path) for path in paths]
+
+
 def check_table(
-    path: str, root: str | None, classes: Sequence[str] | None, num_classes: int | None, clip_len: int | None = None
+    path: str,
+    root: str | None,
+    classes: Sequence[str] | None,
+    num_classes: int | None,
+    clip_len: int | None = None,
+    name: str | None = None,
 ) -> CheckedList:
     """Read a list and look at its lines.
 
@@ -63,8 +74,9 @@ def check_table(
         classes: Names of the classes, where labels may be names.
         num_classes: Number of classes; None where unknown.
         clip_len: See :class:`CheckedList`. Defaults to None.
+        name: See :class:`CheckedList`. Defaults to None: that of the file.
     """
-    name = osp.basename(path)
+    name = name or osp.basename(path)
     findings: list[Finding] = []
     try:
         table = parse_table(path)
@@ -253,9 +265,12 @@ def _check_length(clip: TableClip, found: Probe, each: CheckedList) -> list[Find
     return []
 
 
-def unusable(findings: Iterable[Finding]) -> set[str]:
-    """Files of clips that cannot be used."""
-    return {finding.path for finding in findings if finding.kind in (*UNUSABLE, 'label') and finding.path}
+def usable(each: CheckedList, findings: Iterable[Finding]) -> list[bool]:
+    """Whether each clip of a list can be used: its file, its window and its label."""
+    findings = list(findings)
+    files = {finding.path for finding in findings if finding.kind in UNUSABLE}
+    lines = {finding.where for finding in findings if finding.kind in ('window', 'label')}  # of a video with others
+    return [clip.path not in files and f'{each.name}:{clip.line}' not in lines for clip in each.clips]
 
 
 def counts_of(findings: Iterable[Finding]) -> Counter:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from mmdsts.datasets.video import describe_error, missing_bytes
 
-#: Kinds of findings for which a clip cannot be used.
-UNUSABLE = ('missing', 'empty', 'truncated', 'no video', 'audio only', 'codec', 'no frames', 'undecodable', 'window')
+#: Kinds of findings for which a file cannot be used.
+UNUSABLE = ('missing', 'empty', 'truncated', 'no video', 'audio only', 'codec', 'no frames', 'undecodable')
 
 # Suffix -> word in FFmpeg's name of a container.
 _CONTAINERS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'webm', '.avi': 'avi'}
@@ -108,7 +108,7 @@ def _probe_open(path: str, container, findings: list, quick: bool, with_decord: 
         findings.append(('tiny', f'{width} x {height} pixels'))
     elif width % 2 or height % 2:
         findings.append(('odd size', f'{width} x {height} pixels; some decoders leave out a line'))
-    frames = said if quick else count
+    frames = (said or round(seconds * rate)) if quick else count  # Matroska's heads give no number
     return Probe(findings, seconds or (frames / rate if rate else 0), frames, rate)
 
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import pytest
 
-from mmdsts.footage.check import check_contents, check_files, check_repeats, check_table, unusable
+from mmdsts.footage.check import check_contents, check_files, check_repeats, check_table, names_of, usable
 from mmdsts.footage.probe import probe
 
 from .videos import FIXTURES, write_broken, write_video
@@ -32,7 +32,8 @@ def test_each_kind_of_broken_file_is_found(folder):
         found[finding.path.rpartition('/')[2]].append(finding.kind)
         assert len(finding.text.splitlines()) == 1
     assert dict(found) == {name: kinds for name, kinds in broken.items() if kinds}
-    bad = {path.rpartition('/')[2] for path in unusable(check_files([checked], 2, False, False))}
+    good = usable(checked, check_files([checked], 2, False, False))
+    bad = {clip.path.rpartition('/')[2] for clip, good in zip(checked.clips, good) if not good}
     assert bad == {'cut.mp4', 'zeros.mp4', 'empty.mp4', 'page.mp4', 'sound.mp4', 'none.mp4'}
 
 
@@ -46,12 +47,16 @@ def test_a_quick_look_decodes_one_frame(folder):
     made, _ = folder
     assert probe(str(made / 'zeros.mp4')).findings[0][0] == 'undecodable'
     assert probe(str(made / 'zeros.mp4'), quick=True, with_decord=False).findings == []
+    write_video(made / 'x.mkv')
+    assert probe(str(made / 'x.mkv'), quick=True, with_decord=False).frames == 10  # which its head does not say
 
 
 def test_windows_lie_in_their_videos(folder):
     made, _ = folder  # videos of a second
     text = 'path,label,start,end\ngood0.mp4,a,0.2,0.9\ngood0.mp4,a,1.5,2\ngood0.mp4,a,0.5,3\ngood0.mp4,a,0,0.3\n'
-    found = check_files([table(made, 'w.csv', text, clip_len=5)], 1, False, False)
+    windows = table(made, 'w.csv', text, clip_len=5)
+    found = check_files([windows], 1, False, False)
+    assert usable(windows, found) == [True, False, True, True]  # what is wrong with one is not with the video
     assert [(finding.kind, finding.where) for finding in found] == [
         ('window', 'w.csv:3'), ('window end', 'w.csv:4'), ('short', 'w.csv:5'),
     ]  # fmt: skip
@@ -64,6 +69,7 @@ def test_lines_labels_and_encodings(folder):
         ('encoding', 'lines.csv'), ('line', 'lines.csv:5'), ('blank line', 'lines.csv'),
         ('label', 'lines.csv:4'), ('label', 'lines.csv:6'),
     ]  # fmt: skip
+    assert usable(checked, checked.findings) == [True, False, False]
     assert checked.findings[4].text == '2 is out of range, expected 0 to 1'
     (latin,) = table(made, 'latin.csv', 'path,label\nübung.mp4,a\n', 'latin-1').findings
     assert latin.kind == 'encoding' and 'save the file as UTF-8' in latin.text
@@ -92,6 +98,11 @@ def test_what_is_in_two_places_is_found(folder):
     assert [(f.kind, f.text) for f in check_repeats(windows)] == [
         ('shared video', '1 videos have windows in both, such as good0.mp4')
     ]
+    paths = ['train/clips.csv', 'val/clips.csv', 'val/more.csv']
+    assert names_of(paths) == [*paths[:2], 'more.csv']
+    args = str(made / 'val.csv'), str(made), ['a', 'b'], 2, None
+    twice = [check_table(*args, name=name) for name in paths[:2]]
+    assert [f.where for f in check_repeats(twice)][:2] == ['val/clips.csv:2', 'val/clips.csv:3']
     (same,) = check_contents([train, val])
     assert (same.kind, same.where) == ('both splits', 'train.csv and val.csv')
     assert 'the same video as' in same.text

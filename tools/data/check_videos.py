@@ -34,7 +34,8 @@ from mmdsts.footage.check import (
     check_repeats,
     check_table,
     counts_of,
-    unusable,
+    names_of,
+    usable,
 )
 
 _TABLES = ('VideoDataset', 'VideoTableDataset')
@@ -73,7 +74,8 @@ def parse_args() -> argparse.Namespace:
 def lists_given(args: argparse.Namespace) -> list[CheckedList]:
     """The lists of the command line."""
     found = []
-    for path in args.lists:
+    paths = list(dict.fromkeys(args.lists))
+    for path, name in zip(paths, names_of(paths)):
         if not Path(path).is_file():
             raise cli.UsageError(f'{path}: no such file (the working directory is {Path.cwd()})')
         if path.endswith('.json'):
@@ -81,7 +83,7 @@ def lists_given(args: argparse.Namespace) -> list[CheckedList]:
         label_map = args.label_map or Path(path).with_name('label_map.txt')
         classes = _label_map(label_map) if args.label_map or label_map.is_file() else None
         root = args.videos or _root_of(path)
-        found.append(check_table(path, root, classes, args.num_classes, args.clip_len))
+        found.append(check_table(path, root, classes, args.num_classes, args.clip_len, name))
     return found
 
 
@@ -105,19 +107,19 @@ def _root_of(path: str) -> str:
 
 def lists_of_config(cfg: Config, args: argparse.Namespace) -> list[CheckedList]:
     """The lists of a config's loaders, each once."""
-    found: dict[tuple, CheckedList] = {}
+    found: dict[tuple, tuple] = {}
     for stage in ('train', 'val', 'test'):
         loader = cfg.get(f'{stage}_dataloader')
         for name, dataset in cli.datasets_of(loader['dataset'], f'{stage}_dataloader.dataset') if loader else ():
             key = (dataset.get('type'), dataset.get('data_root'), dataset.get('ann_file'))
-            if key not in found:
-                found[key] = _checked(cfg, name, dataset, args)
+            found.setdefault(key, (name, dataset))
     if not found:
         raise cli.UsageError(f'config {cfg.filename} has no loader')
-    return list(found.values())
+    files = [os.path.join(d.get('data_root') or '', d.get('ann_file') or name) for name, d in found.values()]
+    return [_checked(cfg, *each, label, args) for each, label in zip(found.values(), names_of(files))]
 
 
-def _checked(cfg: Config, name: str, dataset: dict, args: argparse.Namespace) -> CheckedList:
+def _checked(cfg: Config, name: str, dataset: dict, label: str, args: argparse.Namespace) -> CheckedList:
     root = dataset.get('data_root') or ''
     head = (cfg.get('model') or {}).get('cls_head') or {}
     num_classes = args.num_classes or head.get('num_classes')
@@ -126,9 +128,8 @@ def _checked(cfg: Config, name: str, dataset: dict, args: argparse.Namespace) ->
         names = args.label_map or dataset.get('classes_file')
         classes = _label_map(os.path.join(root, names)) if names else (dataset.get('metainfo') or {}).get('classes')
         folder = args.videos or os.path.join(root, (dataset.get('data_prefix') or {}).get('video') or '')
-        return check_table(os.path.join(root, dataset['ann_file']), folder, classes, num_classes, clip_len)
+        return check_table(os.path.join(root, dataset['ann_file']), folder, classes, num_classes, clip_len, label)
     # A format of its own, which its class knows.
-    label = Path(dataset.get('ann_file') or name).name
     try:
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmaction'):
             built = DATASETS.build(dict(dataset, pipeline=[]))
@@ -191,13 +192,12 @@ def write_findings(path: str, findings: list[Finding]) -> None:
 
 def write_checked(lists: list[CheckedList], findings: list[Finding], console: Console) -> None:
     """Write the clips that can be used as lists beside the lists."""
-    bad = unusable(findings)
     for each in lists:
         if each.file is None:
             console.print(f'{each.name}: no table, --write leaves it alone', markup=False)
             continue
         given = parse_table(each.file).clips
-        good = [clip for clip, found in zip(given, each.clips) if found.path not in bad]
+        good = [clip for clip, good in zip(given, usable(each, findings)) if good]
         path = Path(each.file).with_name(f'{Path(each.file).stem}_checked.csv')
         write_table(str(path), good)
         console.print(f'{path}: {len(good)} of {len(given)} clips', markup=False)
@@ -209,6 +209,8 @@ def main() -> None:
     if importlib.util.find_spec('av') is None:
         raise cli.UsageError('files are looked into with PyAV, which is not installed: pip install av')
     decord.logging.set_level(decord.logging.QUIET)
+    if args.out:
+        cli.check_writable(args.out, '--out')
     cfg = None
     if args.lists[0].endswith('.py'):
         cfg = cli.load_config(args.lists[0])

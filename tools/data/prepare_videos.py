@@ -21,6 +21,7 @@ from rich.table import Table
 
 import mmdsts  # noqa: F401  its repairs come before any other import of MMAction2
 from mmdsts import cli
+from mmdsts.analysis.specialization.report import make_folder
 from mmdsts.datasets.clip_table import write_table
 from mmdsts.footage.backbone import METHODS, Backbone, DryRun, batch_size, dry_run, find_backbone, memory_here
 from mmdsts.footage.config import Recipe, write_config
@@ -120,7 +121,8 @@ def write(out: Path, files: dict, overwrite: bool) -> None:
             f'--out {out}: {", ".join(there)} {"is" if len(there) == 1 else "are"} there; give another folder, or '
             '--overwrite to replace'
         )
-    cli.check_work_dir(str(out))
+    with cli.about('--out', out):
+        make_folder(out)
     with tempfile.TemporaryDirectory(dir=out, prefix='.prepare') as folder:
         for name, content in files.items():
             path = Path(folder, name)
