@@ -136,8 +136,8 @@ def test_predictions_of_other_clips_are_refused(monkeypatch, capfd, videos, tmp_
         (PREPARE, ['{videos}', '--val-share', '1'], 'argument --val-share: 1.0 is not between 0 and 1'),
         (PREPARE, ['{videos}', '--jobs', '0'], 'argument --jobs: 0 is not positive'),
         (PREPARE, ['{videos}', '--pattern', '('], "--pattern '(': "),
-        (PREPARE, ['{videos}', '--out', '{videos}/jump/p0/0.mp4'], '--out {videos}/jump/p0/0.mp4: no folder can be made'),
-        (CHECK, ['none.csv', '--out', '{videos}'], '--out {videos}: cannot be written'),  # before all is decoded
+        (PREPARE, ['{videos}', '--out', '{videos}/jump/p0/0.mp4'], '/jump/p0/0.mp4: no folder can be made there'),
+        (CHECK, ['none.csv', '--out', '{videos}'], 'my videos: cannot be written'),  # before all is decoded
         (CONFUSION, ['none.py', 'p.pkl'], 'config none.py: no such file'),
         (CONFUSION, ['none.py', 'p.pkl', '--pairs', '0'], 'argument --pairs: 0 is below 1'),
         (CHECK, ['none.csv'], 'none.csv: no such file'),
@@ -151,6 +151,6 @@ def test_wrong_arguments_are_one_line_and_status_2(monkeypatch, capfd, videos, t
     monkeypatch.chdir(tmp_path)
     assert run(monkeypatch, tool, *(arg.format(videos=videos) for arg in args)) == 2
     error = capfd.readouterr().err
-    assert message.replace('{videos}', str(videos)) in error.splitlines()[-1]
+    assert message in error.splitlines()[-1]
     assert 'Traceback' not in error
     assert list(tmp_path.iterdir()) == []

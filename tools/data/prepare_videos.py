@@ -16,6 +16,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')  # what it says of a broken file, check_videos.py says better
+
 from rich.console import Console
 from rich.table import Table
 
