@@ -121,12 +121,21 @@ def test_what_the_pipeline_cannot_read_is_named(run):
         recognize(model, video, class_names(model))
 
 
-def test_a_video_that_decord_cannot_read_is_explained(run, tmp_path):
+NO_DURATION = Path(__file__).parents[1] / 'fixtures' / 'videos' / 'no_duration.webm'
+
+
+def test_a_video_that_decord_cannot_read_is_decoded_by_pyav(run):
     cfg, checkpoint, _ = run
     model = load_recognizer(cfg, checkpoint)
-    video = Path(__file__).parents[1] / 'fixtures' / 'videos' / 'no_duration.webm'
+    assert len(recognize(model, str(NO_DURATION), class_names(model)).labels) == 5
+
+
+def test_without_pyav_it_is_explained(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'av', None)
+    cfg, checkpoint, _ = run
+    model = load_recognizer(cfg, checkpoint)
     with pytest.raises(UsageError, match=r'no_duration\.webm: the test pipeline fails on it: it does not say how long'):
-        recognize(model, str(video), class_names(model))
+        recognize(model, str(NO_DURATION), class_names(model))
 
 
 def test_text():
