@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Sequence
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from mmdsts.analysis.specialization.figures import MAP, in_order_of_sets, shorten
 from mmdsts.analysis.specialization.strips import film_strip
@@ -74,7 +75,9 @@ def draw_confusion(confusion: np.ndarray, names: Names) -> Figure:
         name = shorten(str(names.sets.get(key, f'set {key}')), max(4, int(len(group) * cell / 0.075)))
         ax.text(count - 0.2, (start + end - 1) / 2, name, rotation=270, va='center', ha='left', fontsize=size)
         start = end
-    bar = figure.colorbar(image, ax=ax, location='top', shrink=0.5, aspect=40, ticks=(0, 0.1, 0.5, 1), format='{x:.0%}')
+    bar = figure.colorbar(
+        image, ax=ax, location='top', shrink=0.5, aspect=40, ticks=(0, 0.1, 0.5, 1), format=PercentFormatter(1, 0)
+    )
     bar.set_label("share of the class's clips", fontsize=8)
     bar.ax.tick_params(labelsize=8, length=2)
     bar.outline.set_visible(False)

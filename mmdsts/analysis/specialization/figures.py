@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import PercentFormatter
 
 from .kernels import PATTERNS, SPATIAL_BY_CHANCE, TEMPORAL_BY_CHANCE
 from .study import LayerStudy, Study, Subject
@@ -74,7 +75,7 @@ def draw_classes(found: Study, layer: int, subject: Subject) -> Figure:
         pad=0.05 / height,
         fraction=min(0.15, 0.3 / height),
         ticks=(0, 0.5, 1),
-        format='{x:.0%}',
+        format=PercentFormatter(1, 0),
     )
     bar.set_label("share of the class's clips", fontsize=8)
     bar.ax.tick_params(labelsize=8, length=2)
