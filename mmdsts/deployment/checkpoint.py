@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from os import PathLike
 from typing import Any
 
@@ -83,7 +84,10 @@ def load_deployed(path: str | PathLike, device: str | torch.device = 'cpu') -> n
     Raises:
         ValueError: If the file holds no deployed model.
     """
-    checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    try:
+        checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError:  # no deployed model: it holds more than weights and plain values
+        checkpoint = None
     config = checkpoint.get('meta', {}).get('mmdsts_deployed') if isinstance(checkpoint, dict) else None
     if config is None:
         raise ValueError(

@@ -1,4 +1,5 @@
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -184,6 +185,9 @@ def test_configs_that_do_not_fit(tmp_path):
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'plain.pth')
     with pytest.raises(ValueError, match='holds no deployed model'):
         load_deployed(tmp_path / 'plain.pth')
+    torch.save(dict(state_dict={}, meta=Path('/')), tmp_path / 'unsafe.pth')  # what safe loading refuses
+    with pytest.raises(ValueError, match='holds no deployed model'):
+        load_deployed(tmp_path / 'unsafe.pth')
 
 
 def test_pulses_that_cannot_be_folded_are_refused():
