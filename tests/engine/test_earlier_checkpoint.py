@@ -5,11 +5,18 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from mmaction.registry import MODELS
+from mmengine.utils import digit_version
 
 from .runs import build_runner, loader
 from .toy_recognizer import make_batch, recognizer_config
+
+pytestmark = pytest.mark.skipif(
+    digit_version(torch.__version__) < digit_version('2.6'),
+    reason='safe loading reads no checkpoint of MMEngine before torch 2.6',
+)
 
 CHECKPOINT = Path(__file__).parent.parent / 'fixtures' / 'checkpoints' / 'udl_epoch_1.pth'
 MODEL = recognizer_config(

@@ -5,6 +5,7 @@ import torch
 import torch.distributed as dist
 from mmengine.optim import build_optim_wrapper
 from mmengine.runner import FlexibleRunner
+from mmengine.utils import digit_version
 
 from .runs import run_config
 from .toy_recognizer import build_recognizer
@@ -27,6 +28,7 @@ def test_zero(group):
         build_optim_wrapper(build_recognizer(dtype=torch.float32), dict(UDL, optimizer=optimizer))
 
 
+@pytest.mark.skipif(digit_version(torch.__version__) < digit_version('2.1'), reason='FSDP on a CPU needs torch >= 2.1')
 def test_fsdp(group):
     from torch.distributed.fsdp import FullyShardedDataParallel
 

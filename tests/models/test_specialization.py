@@ -159,13 +159,13 @@ def _moved_by_a_step(rank, hidden_channels=None, zero_init=False, steps=1, accum
         zero_init=zero_init,
     )
     x = torch.rand(4, 4, 2, 3, 3)
+    parallel = torch.nn.parallel.DistributedDataParallel(neck, **kwargs)
+    # The scores differ between the ranks on purpose, so they are set after rank 0's parameters went to both.
     with torch.no_grad():
         for parameter in neck.reduce.parameters():
             parameter.fill_(0.1)
         for i, neuron in enumerate(neck.layers[0].neurons):
             neuron.score.fill_(100.0 * (i == rank) - 100.0 * (i == 2))
-    # The scores differ between the ranks on purpose: no broadcast of those of rank 0.
-    parallel = torch.nn.parallel.DistributedDataParallel(neck, init_sync=False, **kwargs)
     optimizer = torch.optim.AdamW(
         [p for name, p in neck.named_parameters() if 'score' not in name], lr=0.1, weight_decay=0.1
     )
