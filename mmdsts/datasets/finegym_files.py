@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from typing import Iterator, NamedTuple
+
+from mmengine.logging import print_log
 
 from .finegym_windows import ElementTime, named_window
 
@@ -54,7 +57,8 @@ class FineGymFiles:
     Elements are ``VIDEO_E_START_END_A_START_END``, events ``VIDEO_E_START_END``, whole videos have the YouTube id as
     their name, or in it as download programs write it (``TITLE [VIDEO]``, ``TITLE-VIDEO``). The parts of a name may
     also be names of folders inside each other (``VIDEO/E_START_END/A_START_END.mp4``). Empty files, as interrupted
-    downloads leave them, do not count. No file is opened.
+    downloads leave them, do not count. Folders that must not be read are passed over, with a log line. No file is
+    opened.
 
     Args:
         folder: Where to look; may have any folders in it.
@@ -83,18 +87,25 @@ class FineGymFiles:
 
 def _walk(folder: str) -> Iterator[tuple[os.DirEntry, tuple]]:
     """Files below a folder, and the names of the folders they are in, outermost first."""
-    folders, seen = [(folder, ())], set()
+    folders = [(folder, (), frozenset())]
     while folders:
-        path, parents = folders.pop()
-        if os.path.realpath(path) in seen:  # a link to a folder that it is in
+        path, parents, above = folders.pop()
+        real = os.path.realpath(path)
+        if real in above:  # a link to a folder that it is in
             continue
-        seen.add(os.path.realpath(path))
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    folders.append((entry.path, (*parents, entry.name)))
-                elif entry.is_file():
-                    yield entry, parents
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    try:
+                        is_folder, is_file = entry.is_dir(), entry.is_file()
+                    except OSError:  # a link that leads to itself
+                        continue
+                    if is_folder:
+                        folders.append((entry.path, (*parents, entry.name), above | {real}))
+                    elif is_file:
+                        yield entry, parents
+        except PermissionError as error:  # as of lost+found at the top of a disk
+            print_log(f'{path}: {error.strerror}; not looked into', logger='current', level=logging.WARNING)
 
 
 def _names(stem: str, parents: tuple) -> Iterator[tuple[str, str, int]]:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
 
+from mmdsts.datasets import finegym_files
 from mmdsts.datasets.finegym_files import FineGymFile, FineGymFiles, count_kinds
 from mmdsts.datasets.finegym_windows import ElementTime
 
@@ -86,6 +88,39 @@ def test_folders_that_are_links(tmp_path):
     (tmp_path / 'root' / 'videos').symlink_to(tmp_path / 'disk')
     (tmp_path / 'disk' / 'round').symlink_to(tmp_path / 'root')
     assert find(tmp_path / 'root') == (f'videos/{VIDEO}.mp4', 'video')
+
+
+def test_a_folder_of_two_names(tmp_path):
+    # By the one that is looked into first, its video has no id.
+    put(tmp_path, 'downloads/1/video.mkv')
+    ids = [f'abcdefghij{i}' for i in range(3)]
+    for name in ids:
+        (tmp_path / name).symlink_to(tmp_path / 'downloads' / '1')
+    files = FineGymFiles(str(tmp_path))
+    assert [os.path.relpath(files.find(name + CLIP[11:]).path, tmp_path) for name in ids] == [
+        f'{name}/video.mkv' for name in ids
+    ]
+
+
+def test_a_link_to_itself(tmp_path):
+    (tmp_path / 'itself').symlink_to('itself')
+    put(tmp_path, f'{VIDEO}.mp4')
+    assert find(tmp_path) == (f'{VIDEO}.mp4', 'video')
+
+
+def test_a_folder_that_must_not_be_read(tmp_path, monkeypatch):
+    put(tmp_path, f'{VIDEO}.mp4', 'lost+found/x.mp4')
+    scandir, lines = os.scandir, []
+
+    def refuse(path):
+        if str(path).endswith('lost+found'):
+            raise PermissionError(errno.EACCES, 'Permission denied')
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)
+    monkeypatch.setattr(finegym_files, 'print_log', lambda text, **kwargs: lines.append(text))
+    assert find(tmp_path) == (f'{VIDEO}.mp4', 'video')
+    assert lines == [f'{tmp_path}/lost+found: Permission denied; not looked into']
 
 
 def test_windows():
