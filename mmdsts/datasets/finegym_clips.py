@@ -25,6 +25,8 @@ __all__ = [
     'write_available',
 ]
 
+_EVEN_SIZE = 'crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0'  # x264 refuses odd sizes, which VP9 has
+
 
 class Stock(NamedTuple):
     """What is there of a list.
@@ -128,6 +130,8 @@ def find_ffmpeg() -> str:
 def cut_clip(video: str, window: tuple[float, float], out: str) -> None:
     """Cut a window out of a video with ffmpeg, re-encoded so that it starts exactly there, without sound.
 
+    Of an odd width or height, the last column or row is left out.
+
     Args:
         video: The video.
         window: Start and end in seconds.
@@ -135,15 +139,18 @@ def cut_clip(video: str, window: tuple[float, float], out: str) -> None:
 
     Raises:
         FileNotFoundError: ffmpeg is not installed.
-        RuntimeError: ffmpeg failed, with what it said.
+        RuntimeError: ffmpeg failed, with the first line of what it said; or the window holds no frame.
     """
     ffmpeg = find_ffmpeg()
     part = f'{out}.part{Path(out).suffix}'
     start, end = window
-    command = [ffmpeg, '-nostdin', '-loglevel', 'error', '-y', '-ss', f'{start:.3f}', '-i', video]
-    command += ['-t', f'{end - start:.3f}', '-an', '-c:v', 'libx264', '-crf', '20', part]
+    # A window behind the end of the video is an error, not a clip without frames.
+    command = [ffmpeg, '-nostdin', '-loglevel', 'error', '-abort_on', 'empty_output', '-y']
+    command += ['-ss', f'{start:.3f}', '-i', video, '-t', f'{end - start:.3f}']
+    command += ['-vf', _EVEN_SIZE, '-an', '-c:v', 'libx264', '-crf', '20', part]
     done = subprocess.run(command, capture_output=True, text=True, errors='replace')
     if done.returncode or not Path(part).is_file():
         Path(part).unlink(missing_ok=True)
-        raise RuntimeError(f'ffmpeg could not cut {start:.3f} to {end:.3f} s out of {video}: {done.stderr.strip()}')
+        reason = next(iter(done.stderr.strip().splitlines()), f'it ended with status {done.returncode}')
+        raise RuntimeError(f'ffmpeg could not cut {start:.3f} to {end:.3f} s out of {video}: {reason}')
     os.replace(part, out)

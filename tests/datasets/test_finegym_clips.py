@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -100,10 +102,30 @@ def test_cutting(tmp_path, ffmpeg):
     cut_clip('video.mkv', (13.5, 16.25), str(out))
     arguments = out.read_text()
     assert '-ss 13.500 -i video.mkv -t 2.750' in arguments
+    assert '-abort_on empty_output' in arguments  # else a window behind the end becomes a clip without frames
     out.unlink()
     with pytest.raises(RuntimeError, match=r'1\.000 to 2\.000 s out of bad\.mkv: no such stream'):
         cut_clip('bad.mkv', (1, 2), str(out))
     assert [path.name for path in tmp_path.iterdir()] == ['bin']  # nothing half-made is left
+
+
+@pytest.mark.skipif(shutil.which('ffmpeg') is None, reason='ffmpeg is not installed')
+def test_cutting_really(tmp_path):
+    av = pytest.importorskip('av')
+    source = tmp_path / 'odd.webm'
+    subprocess.run(
+        ['ffmpeg', '-v', 'error', '-f', 'lavfi', '-i', 'testsrc=s=65x49:d=2:r=10', '-c:v', 'libvpx-vp9', str(source)],
+        check=True,
+    )
+    out = tmp_path / 'clip.mp4'
+    cut_clip(str(source), (0.5, 1.5), str(out))
+    with av.open(str(out)) as container:
+        assert [(frame.width, frame.height) for frame in container.decode(video=0)] == [(64, 48)] * 10
+    out.unlink()
+    with pytest.raises(RuntimeError, match=r'5\.000 to 6\.000 s out of .*odd\.webm: \S.*\Z') as failure:
+        cut_clip(str(source), (5, 6), str(out))
+    assert '\n' not in str(failure.value)
+    assert [path.name for path in tmp_path.iterdir()] == ['odd.webm']
 
 
 def test_without_ffmpeg(tmp_path, monkeypatch):
