@@ -55,9 +55,12 @@ def train(work_dir, world_size: int, settings: dict, noise: bool = False, float6
     data = dict(train_dataloader=loader(batch_size=4 // world_size, augment=noise))
     runner = build_runner(work_dir, model=model, **data, **settings)
     runner.train_loop_by_epoch = True
-    gradients = []
+    gradients, sent = [], []
 
-    from mmdsts.engine import UDLOptimWrapper
+    from mmdsts.engine import UDLOptimWrapper, process_mean
+
+    reduce = process_mean.all_reduce
+    process_mean.all_reduce = lambda flat, op: (sent.append(flat.numel()), reduce(flat, op=op))
 
     original = UDLOptimWrapper._step_upstream
 
@@ -72,8 +75,9 @@ def train(work_dir, world_size: int, settings: dict, noise: bool = False, float6
         assert stop_after is not None
     finally:
         UDLOptimWrapper._step_upstream = original
+        process_mean.all_reduce = reduce
     inner = getattr(runner.model, 'module', runner.model)
-    return dict(state={n: v.detach().clone() for n, v in inner.state_dict().items()}, gradients=gradients)
+    return dict(state={n: v.detach().clone() for n, v in inner.state_dict().items()}, gradients=gradients, sent=sent)
 
 
 def process(rank: int, world_size: int, port: int, work_dir, out: str, runs: list) -> None:

@@ -5,6 +5,8 @@ import socket
 import pytest
 import torch
 
+from mmdsts.engine import split_parameters
+
 from . import distributed_worker
 from .test_optim_wrapper import build_wrapper
 from .toy_recognizer import build_recognizer
@@ -39,6 +41,14 @@ def difference(a, b):
     return max(float((a[n].double() - b[n].double()).abs().max()) for n in a)
 
 
+def check_sent(numbers, scope):
+    """What UDL sends beside DDP: twice what the simulated step moves, what decides, two losses (docs/performance.md)."""
+    model = build_recognizer(norm='group', neck=dict(pulse='mean'))
+    upstream, downstream = split_parameters(model)
+    moved = sum(p.numel() for n, p in downstream.items() if scope == 'full' or not n.startswith('backbone.'))
+    assert sum(numbers) == 6 * (2 * moved + sum(p.numel() for p in upstream.values()) + 2)
+
+
 @pytest.mark.slow
 def test_two_processes_equal_the_joined_batch(tmp_path, monkeypatch):
     import mmdsts.models.layer as layer
@@ -69,6 +79,8 @@ def test_two_processes_equal_the_joined_batch(tmp_path, monkeypatch):
             f'{name}: two processes - one: first u gradient {errors[0]:.1e}, any {errors[1]:.1e}, '
             f'weights after 6 steps {errors[2]:.1e}; between processes {errors[3]:.1e}'
         )
+        check_sent(two['sent'], 'full' if 'full' in name else 'neck')
+        assert one['sent'] == []
         limit = 1e-9 if 'finite' in name else 1e-13
         assert max(errors[:3]) < limit
         assert errors[3] == 0
