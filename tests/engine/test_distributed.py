@@ -42,7 +42,7 @@ def difference(a, b):
 
 
 def check_sent(numbers, scope):
-    """What UDL sends beside DDP: twice what the simulated step moves, what decides, two losses (docs/performance.md)."""
+    """UDL sends twice what the simulated step moves, what decides, and two losses (docs/performance.md)."""
     model = build_recognizer(norm='group', neck=dict(pulse='mean'))
     upstream, downstream = split_parameters(model)
     moved = sum(p.numel() for n, p in downstream.items() if scope == 'full' or not n.startswith('backbone.'))
