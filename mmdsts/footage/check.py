@@ -17,6 +17,12 @@ from mmdsts.datasets.video_table import label_number
 
 from .probe import UNUSABLE, Probe, probe
 
+#: All kinds of findings.
+KINDS = (
+    *UNUSABLE, 'window', 'window end', 'suffix', 'rotated', 'tiny', 'odd size', 'short', 'list', 'label', 'line',
+    'blank line', 'encoding', 'duplicate', 'both splits', 'shared video',
+)  # fmt: skip
+
 
 class Finding(NamedTuple):
     """Something that is wrong.
@@ -110,17 +116,17 @@ def check_table(
         if not table.separated and ' ' in clip.path:
             text = f'{clip.path!r} has a blank, at which VideoDataset cuts a line: make it a table with commas'
             findings.append(Finding('line', f'{name}:{clip.line}', text, clip.path))
-    clips = [clip._replace(path=_file_of(osp.join(root or '', clip.path))) for clip in table.clips]
+    clips = [clip._replace(path=file_of(osp.join(root or '', clip.path))) for clip in table.clips]
     return CheckedList(
         name,
         path,
         clips,
-        [f._replace(path=f.path and _file_of(osp.join(root or '', f.path))) for f in findings],
+        [f._replace(path=f.path and file_of(osp.join(root or '', f.path))) for f in findings],
         clip_len,
     )
 
 
-def _file_of(path: str) -> str:
+def file_of(path: str) -> str:
     """The file of a clip; lists of FineGym leave out what their names end in."""
     if osp.splitext(path)[1] or osp.exists(path):
         return path

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
-from mmdsts.footage.check import check_contents, check_files, check_repeats, check_table, names_of, usable
+from mmdsts.footage.check import KINDS, check_contents, check_files, check_repeats, check_table, names_of, usable
 from mmdsts.footage.probe import probe
 
 from .videos import FIXTURES, write_broken, write_video
@@ -32,9 +33,15 @@ def test_each_kind_of_broken_file_is_found(folder):
         found[finding.path.rpartition('/')[2]].append(finding.kind)
         assert len(finding.text.splitlines()) == 1
     assert dict(found) == {name: kinds for name, kinds in broken.items() if kinds}
+    assert {kind for kinds in found.values() for kind in kinds} <= {*KINDS}
     good = usable(checked, check_files([checked], 2, False, False))
     bad = {clip.path.rpartition('/')[2] for clip, good in zip(checked.clips, good) if not good}
     assert bad == {'cut.mp4', 'zeros.mp4', 'empty.mp4', 'page.mp4', 'sound.mp4', 'none.mp4'}
+
+
+def test_each_kind_is_explained():
+    page = (Path(__file__).parents[2] / 'docs' / 'your-own-data.md').read_text()
+    assert [kind for kind in KINDS if f'`{kind}`' not in page] == []
 
 
 def test_a_codec_is_named_where_only_decord_decodes():

@@ -110,6 +110,11 @@ def test_checking_writes_lists_of_what_can_be_used(monkeypatch, capfd, videos, t
     assert (tmp_path / 'val_checked.csv').read_text() == 'path,label\njump/p0/1.mp4,1\n'
     assert run(monkeypatch, CHECK, *args[:2], '--ignore', 'empty') == 0
     assert run(monkeypatch, CHECK, tmp_path / 'val.txt', '--num-classes', 1) == 1
+    (tmp_path / 'lists').mkdir()
+    moved = shutil.move(tmp_path / 'val.txt', tmp_path / 'lists')
+    assert run(monkeypatch, CHECK, moved) == 2
+    assert 'such as jump/p0/1.mp4; say with --videos at which folder its paths start' in capfd.readouterr().err
+    assert run(monkeypatch, CHECK, moved, '--videos', tmp_path / 'videos') == 0
 
 
 def test_predictions_of_other_clips_are_refused(monkeypatch, capfd, videos, tmp_path):
@@ -138,6 +143,7 @@ def test_predictions_of_other_clips_are_refused(monkeypatch, capfd, videos, tmp_
         (PREPARE, ['{videos}', '--pattern', '('], "--pattern '(': "),
         (PREPARE, ['{videos}', '--out', '{videos}/jump/p0/0.mp4'], '/jump/p0/0.mp4: no folder can be made there'),
         (CHECK, ['none.csv', '--out', '{videos}'], 'my videos: cannot be written'),  # before all is decoded
+        (CHECK, ['x.csv', '--ignore', 'shrt'], "argument --ignore: 'shrt' is no kind of finding; expected some"),
         (CONFUSION, ['none.py', 'p.pkl'], 'config none.py: no such file'),
         (CONFUSION, ['none.py', 'p.pkl', '--pairs', '0'], 'argument --pairs: 0 is below 1'),
         (CHECK, ['none.csv'], 'none.csv: no such file'),

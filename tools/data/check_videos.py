@@ -27,6 +27,7 @@ from mmdsts import cli
 from mmdsts.datasets.clip_table import TableClip, parse_table, read_label_map, write_table
 from mmdsts.errors import CONFIG_MISTAKES, one_line
 from mmdsts.footage.check import (
+    KINDS,
     CheckedList,
     Finding,
     check_contents,
@@ -34,6 +35,7 @@ from mmdsts.footage.check import (
     check_repeats,
     check_table,
     counts_of,
+    file_of,
     names_of,
     usable,
 )
@@ -65,6 +67,9 @@ def parse_args() -> argparse.Namespace:
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f'argument --{name.replace("_", "-")}: {value} is not positive')
+    unknown = sorted({*args.ignore} - {*KINDS})
+    if unknown:
+        parser.error(f'argument --ignore: {unknown[0]!r} is no kind of finding; expected some of {", ".join(KINDS)}')
     configs = [path for path in args.lists if path.endswith('.py')]
     if configs and len(args.lists) > 1:
         parser.error(f'{configs[0]} is a config, which names its lists; give it alone')
@@ -102,7 +107,13 @@ def _root_of(path: str) -> str:
     except (ValueError, FileNotFoundError):
         return str(folder)
     folders = [folder, folder / 'videos', folder / 'clips']
-    return str(max(folders, key=lambda each: sum((each / clip.path).is_file() for clip in clips)))
+    counts = [sum(Path(file_of(str(each / clip.path))).is_file() for clip in clips) for each in folders]
+    if clips and not any(counts):
+        raise cli.UsageError(
+            f'{path}: no video of it is in {" or ".join(map(str, folders))}, such as {clips[0].path}; say with --videos '
+            'at which folder its paths start, or give the config that names the list'
+        )
+    return str(folders[counts.index(max(counts))])
 
 
 def lists_of_config(cfg: Config, args: argparse.Namespace) -> list[CheckedList]:
