@@ -181,8 +181,13 @@ def check_checkpoint(path: str, option: str) -> None:
         raise UsageError(f'{option} {error}') from error
 
 
-def check_work_dir(path: str) -> None:
-    """Check that files can be written to the work dir, which is made if needed.
+def check_work_dir(path: str, name: str = 'work dir', option: str = '--work-dir') -> None:
+    """Check that files can be written to the work dir, or another folder, which is made if needed.
+
+    Args:
+        path (str): The folder.
+        name (str): What it is. Defaults to ``'work dir'``.
+        option (str): By which another one is given. Defaults to ``'--work-dir'``.
 
     Raises:
         UsageError: if not.
@@ -193,7 +198,7 @@ def check_work_dir(path: str) -> None:
             pass
     except OSError as error:
         raise UsageError(
-            f'work dir {path}: cannot be written to ({error.strerror}). Give another one with --work-dir'
+            f'{name} {path}: cannot be written to ({error.strerror}). Give another one with {option}'
         ) from error
 
 

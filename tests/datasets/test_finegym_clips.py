@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import runpy
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mmdsts import cli
 from mmdsts.datasets import video
 from mmdsts.datasets.finegym import read_elements
 from mmdsts.datasets.finegym_clips import cut_clip, find_video, read_windows, take_stock, write_available
@@ -306,6 +308,21 @@ def test_tool_refuses_in_one_line(root, monkeypatch, capsys, args, message):
         tool(monkeypatch, '--root', root, *args)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(('option', 'folder'), [('--write', 'annotations'), ('--cut', 'clips')])
+def test_tool_says_at_once_where_it_cannot_write(root, monkeypatch, capsys, ffmpeg, option, folder):
+    def refuse(dir):
+        raise PermissionError(errno.EACCES, 'Permission denied', dir)
+
+    monkeypatch.setattr(cli.tempfile, 'TemporaryFile', refuse)
+    with pytest.raises(SystemExit) as stop:
+        tool(monkeypatch, '--root', root, option)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f'prepare_finegym.py: error: folder {root}/{folder}: cannot be written to (Permission denied). '
+        'Give another one with --root'
+    )
 
 
 def test_an_interruption_ends_the_work_soon(monkeypatch):

@@ -106,7 +106,6 @@ def cut_missing(stocks: list[Stock], info: str | None, root: str, jobs: int) -> 
     find_ffmpeg()
     times = read_times(info) if info else {}
     clips = Path(root, 'clips')
-    clips.mkdir(parents=True, exist_ok=True)
     longer = {
         clip: file for stock in stocks for clip, file in stock.files.items() if file.kind != 'clip'
     }
@@ -268,12 +267,16 @@ def main() -> None:
         )
     folders = [args.root, *([args.videos] if args.videos else [])]
     info = args.info or find_info(annotations)
+    cutting = args.cut or (args.videos and args.info)
+    for path, wanted in ((annotations, args.write), (Path(args.root, 'clips'), cutting)):
+        if wanted:
+            cli.check_work_dir(str(path), 'folder', '--root')
     try:
         stocks = take_stocks(lists, folders, {})
         broken = find_broken(own_files(stocks), args.jobs) if args.open else {}
         if broken:
             stocks = take_stocks(lists, folders, broken)
-        if args.cut or (args.videos and args.info):
+        if cutting:
             changed = cut_missing(stocks, info, args.root, args.jobs)
             broken = {path: fault for path, fault in broken.items() if path not in changed}
             broken.update(find_broken(changed, args.jobs) if args.open else {})
