@@ -19,7 +19,8 @@ _EVENT = re.compile(r'[\w-]{11}_E_\d{6}_\d{6}')
 _EVENT_LENGTH = 27  # characters of its name, with which that of an element begins
 # As download programs name files: by the id, or with it behind a title. Streams of one file that were not joined yet
 # (ID.f137.mp4) and files that are being written (ID.temp.mp4) are left out.
-_VIDEO = re.compile(r'(?:.*\[(?P<bracketed>[\w-]{11})\]|.*[- ](?P<last>[\w-]{11})|(?P<first>[\w-]{11})[. ].*)')
+_VIDEO = tuple(map(re.compile, (r'.*\[([\w-]{11})\]', r'.*[- ]([\w-]{11})', r'([\w-]{11})[. ].*')))
+_PART = re.compile(r'E_\d{6}_\d{6}|A_\d{4}_\d{4}')
 _UNFINISHED = re.compile(r'.*\.(?:f\d+|temp)')
 
 
@@ -116,10 +117,13 @@ def _names(stem: str, parents: tuple) -> Iterator[tuple[str, str, int]]:
             if pattern.fullmatch(name):
                 yield name, kind, depth
                 return
+    if _PART.search(stem):  # of an element or event under a name that says no more, as of an interrupted cut
+        return
     if len(stem) == 11:
         yield stem, 'video', 0
-    elif '_E_' not in stem and (found := _VIDEO.fullmatch(stem)):
-        yield next(filter(None, found.groups())), 'video', 1
+    for pattern in _VIDEO:  # the last word of a title may be as long as an id
+        if found := pattern.fullmatch(stem):
+            yield found[1], 'video', 1
     if parents and len(parents[-1]) == 11:
         yield parents[-1], 'video', 2
 

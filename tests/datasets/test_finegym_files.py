@@ -40,6 +40,7 @@ def find(folder, **kwargs):
         (f'Some title [{VIDEO}].mkv', 'video'),
         (f'Some title-{VIDEO}.mkv', 'video'),
         (f'{VIDEO}.1080p.mp4', 'video'),
+        (f'{VIDEO} finals of a competition.mp4', 'video'),  # whose last word is as long as an id
         (f'{VIDEO}/video.mp4', 'video'),
     ],
 )
@@ -59,11 +60,18 @@ def test_usual_names(tmp_path, name, kind):
         f'{VIDEO}_E_000010_000043.mp4',
         f'{EVENT}_A_0003_0006.mp4',
         f'x{VIDEO}.mp4',
+        f'{VIDEO}/{CLIP}.mp4.part.mp4',
+        f'{VIDEO}/E_000010_000042 (1).mp4',
     ],
 )
 def test_other_names(tmp_path, name):
     put(tmp_path, name)
     assert find(tmp_path) is None
+
+
+def test_an_id_that_looks_like_the_name_of_an_event(tmp_path):
+    put(tmp_path, 'Some title [ab_E_cdefgh].mp4')
+    assert FineGymFiles(str(tmp_path)).find(f'ab_E_cdefgh{CLIP[11:]}').kind == 'video'
 
 
 def test_what_is_taken_first(tmp_path):
