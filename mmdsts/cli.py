@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.hooks import CheckpointHook
@@ -36,6 +36,14 @@ class CfgOptions(DictAction):
                     'as in model.neck.num_neurons=4 (no spaces inside a value)'
                 )
         super().__call__(parser, namespace, values, option_string)
+
+    @staticmethod
+    def _parse_iterable(val: str) -> Any:
+        text = val.strip('\'" ')
+        # MMEngine takes spaces out, of lists as of paths: a folder named "my videos" was not found.
+        if ' ' in text and ',' not in text and text[0] + text[-1] not in ('()', '[]'):
+            return text
+        return DictAction._parse_iterable(val)
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import argparse
 import errno
 import json
 import os
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -277,6 +279,22 @@ def test_the_next_command_names_the_folder_with_the_most(root, tmp_path_factory,
     (root / 'videos' / 'vaultVideo1.mkv').unlink()
     tool(monkeypatch, '--root', root)
     assert 'Nothing is there yet. Download videos' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', ['my videos', '2024'])
+def test_the_next_command_can_be_typed(root, monkeypatch, capsys, name):
+    monkeypatch.chdir(root)
+    (root / name).mkdir()
+    for source in ('vaultVideo1', 'beam_video-'):
+        (root / name / f'{source}.mkv').write_bytes(b'a whole video')
+    (root / 'empty').mkdir()
+    (root / 'annotations').rename(root / 'empty' / 'annotations')
+    tool(monkeypatch, '--root', 'empty', '--videos', name)
+    command = shlex.split(capsys.readouterr().out.partition('Next: ')[2])
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=cli.CfgOptions)
+    options = parser.parse_known_args(command)[0].cfg_options
+    assert os.path.samefile(options['clips'], root / name)
 
 
 def test_tool_cuts_at_whole_seconds_without_times(root, monkeypatch, capsys, ffmpeg):

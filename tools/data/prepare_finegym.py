@@ -242,7 +242,7 @@ def next_command(stocks: list[Stock], args: argparse.Namespace) -> str:
         options['data_root'] = f'{args.root.rstrip("/")}/'
     folder, elsewhere = best_folder(stocks, args)
     if os.path.normpath(folder) != os.path.normpath(os.path.join(args.root, 'clips')):
-        options['clips'] = folder
+        options['clips'] = folder if os.sep in folder else os.path.join(os.curdir, folder)  # 2024 is no number
     for split, usual in (('train', f'{name}_train_element_v1.1.txt'), ('val', f'{name}_val_element.txt')):
         lists = [_name(stock) for stock in stocks if _name(stock).startswith(f'{name}_{split}')]
         if lists and usual not in lists:
