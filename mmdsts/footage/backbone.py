@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import os
 from pathlib import Path
@@ -51,7 +52,12 @@ class Backbone(NamedTuple):
     @property
     def is_2d(self) -> bool:
         """Whether it takes frames, not clips."""
-        return self.model['data_preprocessor'].get('format_shape') == 'NCHW'
+        return self.format_shape == 'NCHW'
+
+    @property
+    def format_shape(self) -> str:
+        """Order of the axes of a clip; where the file is silent, what ``ActionDataPreprocessor`` takes."""
+        return self.model['data_preprocessor'].get('format_shape', 'NCHW')
 
 
 class DryRun(NamedTuple):
@@ -135,7 +141,7 @@ def dry_run(
     changes: dict[str, Any] = dict(cls_head=dict(num_classes=num_classes))
     if backbone.is_2d:
         for part in ('backbone', 'cls_head'):
-            if 'num_segments' in backbone.model[part]:
+            if _takes_segments(backbone.model[part]):
                 changes.setdefault(part, {}).update(num_segments=clip_len)
         if method != 'backbone':
             changes.update(type='DSTSRecognizer2D')
@@ -157,6 +163,8 @@ def dry_run(
             kept = _kept_bytes(model, data)
         except UsageError:
             raise
+        except ImportError as error:  # mmpretrain, or an operator of the full mmcv
+            raise UsageError(f'--backbone {backbone.name}: {one_line(error)}') from error
         except Exception as error:  # of any layer
             raise UsageError(
                 f'--backbone {backbone.name} does not take clips of {clip_len} frames of {size[0]} x {size[1]} pixels: '
@@ -164,6 +172,14 @@ def dry_run(
                 + (', --method backbone leaves out the neck' if method != 'backbone' else '')
             ) from error
     return DryRun(changes, feature_shape, sum(p.numel() for p in model.parameters()), kept // clips)
+
+
+def _takes_segments(part: dict) -> bool:
+    """Whether a backbone or head has to know the number of frames, maybe by a default that its config leaves as is."""
+    kind = part.get('type')
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    return 'num_segments' in part or (kind is not None and 'num_segments' in inspect.signature(kind).parameters)
 
 
 @contextlib.contextmanager

@@ -84,7 +84,7 @@ def _pipelines(recipe: Recipe) -> list[str]:
     else:
         sample = f"type='UniformSample', clip_len={recipe.clip_len}"
     crop = f'area_range=(0.5, 1.0), aspect_ratio_range=({0.75 * ratio:.2f}, {1.33 * ratio:.2f})'
-    shape = recipe.backbone.model['data_preprocessor']['format_shape']
+    shape = recipe.backbone.format_shape
     sided = [name for name in recipe.classes if _SIDES.search(name)]
     flip = ["    dict(type='Flip', flip_ratio=0.5),"]
     if sided:
@@ -153,13 +153,16 @@ def _schedule(recipe: Recipe) -> list[str]:
         ]
     else:
         epochs = recipe.epochs or 30
-        warmup = max(epochs // 10, 1)
+        warmup = min(max(epochs // 10, 1), epochs - 1)
+        linear = [
+            f"    dict(type='LinearLR', start_factor=0.1, by_epoch=True, begin=0, end={warmup},",
+            '         convert_to_iter_based=True),',
+        ]
         rate = 3e-4 * recipe.batch_size / 32
         lines += [
             f'max_epochs = {epochs}',
             'param_scheduler = [',
-            f"    dict(type='LinearLR', start_factor=0.1, by_epoch=True, begin=0, end={warmup},",
-            '         convert_to_iter_based=True),',
+            *(linear if warmup else []),
             f"    dict(type='CosineAnnealingLR', T_max=max_epochs - {warmup}, eta_min=0, by_epoch=True,",
             f'         begin={warmup}, end=max_epochs, convert_to_iter_based=True)',
             ']',

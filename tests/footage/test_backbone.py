@@ -87,6 +87,20 @@ def test_segments_of_2d_networks_and_stages_of_two_pathways():
     assert module._neck(torch.rand(1, 2048, 2, 4, 4))[1]['hidden_channels'] == 256
 
 
+@pytest.mark.parametrize(
+    ('name', 'parts'),
+    [('tsm_mobilenet_v2', 'backbone cls_head'), ('tanet_r50', 'backbone cls_head'), ('trn_r50', 'cls_head')],
+)
+def test_models_of_mmaction2_that_leave_defaults_unsaid(name, parts):
+    """No format_shape, or no num_segments in the file: the class's own holds."""
+    found = find_backbone(name)
+    assert found.is_2d
+    changes = dry_run(found, 'backbone', 3, 4, (32, 32)).model
+    assert [
+        part for part in ('backbone', 'cls_head') if changes.get(part, {}).get('num_segments') == 4
+    ] == parts.split()
+
+
 def test_clips_that_a_network_does_not_take_are_refused():
     wrong = Backbone('wrong', '', {**TINY.model, 'cls_head': {**TINY.model['cls_head'], 'in_channels': 3}}, False)
     with pytest.raises(UsageError, match='wrong does not take clips of 8 frames of 48 x 32 pixels: .*--method'):

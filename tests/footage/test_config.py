@@ -68,6 +68,12 @@ def test_a_pretrained_network_starts_from_the_weights_of_our_configs(tmp_path, b
     assert ours[-2].input_format == theirs[-2].input_format
 
 
+@pytest.mark.parametrize('epochs', [1, 2, 30])
+def test_each_scheduler_of_a_pretrained_network_has_epochs(tmp_path, epochs):
+    spans = [(each.begin, each.end) for each in config(tmp_path, 'slowonly_r50', epochs=epochs).param_scheduler]
+    assert spans == {1: [(0, 1)], 2: [(0, 1), (1, 2)], 30: [(0, 3), (3, 30)]}[epochs]
+
+
 def test_folders_may_have_quotes_in_their_names(tmp_path):
     folder = tmp_path / 'Ann\'s "best" Größe, 1'
     folder.mkdir()
