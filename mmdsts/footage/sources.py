@@ -129,16 +129,18 @@ def _classes(clips: list, label_map: Path, notes: list) -> list[str]:
             names = read_label_map(str(label_map))
         except ValueError as error:
             raise UsageError(str(error)) from error
+    if names is not None and labels <= set(names):  # names come first, as in VideoTableDataset: they may be numbers
+        return names
     numbered = all(label.isdecimal() for label in labels)
     if numbered and names is not None and max(map(int, labels)) < len(names):
         clips[:] = [clip._replace(label=names[int(clip.label)]) for clip in clips]
         notes.append(f'{label_map}: names of {len(names)} classes')
         return names
-    if numbered:
-        return sorted(labels, key=int)
-    if names is not None and labels <= set(names):
-        return names
-    return sorted(labels)
+    classes = sorted(labels, key=int) if numbered else sorted(labels)
+    if names is not None:
+        other = next(label for label in reversed(classes) if label not in names)
+        notes.append(f'{label_map}: left aside, for its {len(names)} classes lack the label {other!r}')
+    return classes
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------

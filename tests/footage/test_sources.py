@@ -77,6 +77,32 @@ def test_a_table(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ('labels', 'classes', 'note'),
+    [
+        ('01', ['serve', 'volley'], 'names of 2 classes'),
+        ('02', ['0', '2'], "left aside, for its 2 classes lack the label '2'"),
+        (['serve', 'smash'], ['serve', 'smash'], "left aside, for its 2 classes lack the label 'smash'"),
+    ],
+)
+def test_a_label_map_that_lacks_a_label_is_left_aside_in_words(tmp_path, labels, classes, note):
+    touch(tmp_path, 'x.mp4')
+    (tmp_path / 'label_map.txt').write_text('serve\nvolley\n')
+    (tmp_path / 'clips.csv').write_text(''.join(f'x.mp4,{label},{i},{i + 1}\n' for i, label in enumerate(labels)))
+    footage = find_footage(str(tmp_path / 'clips.csv'))
+    assert footage.classes == classes
+    assert footage.notes[-1] == f'{tmp_path}/label_map.txt: {note}'
+
+
+def test_names_that_are_numbers_are_names(tmp_path):
+    touch(tmp_path, 'x.mp4')
+    (tmp_path / 'label_map.txt').write_text('1\n2\n3\n')
+    (tmp_path / 'clips.csv').write_text('x.mp4,1,0,1\nx.mp4,2,1,2\n')
+    footage = find_footage(str(tmp_path / 'clips.csv'))
+    assert footage.classes == ['1', '2', '3']
+    assert [clip.label for clip in footage.clips] == ['1', '2']
+
+
+@pytest.mark.parametrize(
     ('names', 'options', 'message'),
     [
         ([], {}, 'has no video'),
