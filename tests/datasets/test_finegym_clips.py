@@ -281,6 +281,15 @@ def test_the_next_command_names_the_folder_with_the_most(root, tmp_path_factory,
     assert 'Nothing is there yet. Download videos' in capsys.readouterr().out
 
 
+def test_tool_refuses_labels_without_a_class(root, monkeypatch, capsys):
+    add_lists(root)
+    (root / 'annotations' / 'gym99_val_element.txt').write_text(f'{CLIPS[0]} 4\n')
+    with pytest.raises(SystemExit) as stop:
+        tool(monkeypatch, '--root', root, '--write')
+    assert stop.value.code == 2
+    assert 'gym99_val_element.txt has label 4, expected 0 to 3, as' in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize('name', ['my videos', '2024'])
 def test_the_next_command_can_be_typed(root, monkeypatch, capsys, name):
     monkeypatch.chdir(root)

@@ -131,9 +131,17 @@ def cut_missing(stocks: list[Stock], info: str | None, root: str, jobs: int) -> 
 
 
 def categories_of(stock: Stock, annotations: Path) -> Categories | None:
-    """The classes of a list, by its name; None where their file is not there."""
+    """The classes of a list, by its name; None where their file is not there, ValueError where labels are not in it."""
     path = annotations / f'{Path(stock.ann_file).name.split("_")[0]}_categories.txt'
-    return read_categories(str(path)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    categories = read_categories(str(path))
+    if (highest := max(stock.all_of_class)) >= len(categories.classes):
+        raise ValueError(
+            f'{stock.ann_file} has label {highest}, expected 0 to {len(categories.classes) - 1}, as {path} has '
+            f'{len(categories.classes)} classes; do list and categories belong together?'
+        )
+    return categories
 
 
 def show_lists(stocks: list[Stock], console: Console) -> None:
