@@ -7,6 +7,7 @@ import re
 from typing import Any, NamedTuple
 
 from mmaction.datasets import VideoDataset
+from mmaction.datasets.transforms import DecordDecode
 from mmaction.registry import DATASETS
 from mmengine.fileio import exists, join_path
 from mmengine.logging import print_log
@@ -17,7 +18,7 @@ from .finegym_files import FineGymFile, FineGymFiles, count_kinds
 from .finegym_windows import find_info, read_times
 from .single_label import SingleLabelMixin
 from .text import read_lines
-from .transforms import ClipInit
+from .transforms import ClipDecode, ClipInit
 
 _ELEMENT = re.compile(
     r'(?P<clip>[\w-]{11}_E_(?P<event_start>\d{6})_(?P<event_end>\d{6})'
@@ -261,10 +262,11 @@ class FineGymDataset(SingleLabelMixin, VideoDataset):
 
     def _check_pipeline(self, source: str) -> None:
         transforms = getattr(self.pipeline, 'transforms', [])
-        if transforms and not any(isinstance(transform, ClipInit) for transform in transforms):
+        of_files = any(isinstance(one, DecordDecode) and not isinstance(one, ClipDecode) for one in transforms)
+        if transforms and (of_files or not any(isinstance(one, ClipInit) for one in transforms)):
             raise ValueError(
                 f'{source}: {self.data_prefix["video"] or "."} has no clips of their own but longer videos, of which '
-                'the pipeline would decode the whole: put ClipInit and ClipDecode where DecordInit and DecordDecode '
+                'the pipeline does not decode windows: put ClipInit and ClipDecode where DecordInit and DecordDecode '
                 'are, or cut clips with tools/data/prepare_finegym.py --cut'
             )
 

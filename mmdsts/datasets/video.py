@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import shlex
+import traceback
 from pathlib import Path
 
 import cv2
@@ -53,8 +54,10 @@ def check_every_frame(path: str) -> None:
 
 
 def describe_error(path: str, error: Exception) -> str:
-    """In one line: why a pipeline failed on a file."""
+    """In one line: why a pipeline failed on a file; of an error without words, as of an ``assert``, where it arose."""
     text = _DECORD_PLACE.sub('', ' '.join(str(error).split()))
+    if not text and error.__traceback__:
+        text = traceback.extract_tb(error.__traceback__)[-1].line or ''
     text = f'{type(error).__name__}: {text}'
     reason = explain(path)
     return f'{reason} ({text})' if reason else text

@@ -354,8 +354,9 @@ def test_clips_of_their_own_are_no_windows(videos, log):
 def test_windows_need_a_pipeline_that_reads_them(tmp_path):
     (tmp_path / 'vaultVideo1.mp4').write_bytes(b'a video')
     data = dict(data_prefix=dict(video=str(tmp_path)), missing='skip')
-    with pytest.raises(ValueError, match='put ClipInit and ClipDecode where DecordInit and DecordDecode are'):
-        FineGymDataset(TRAIN, [dict(type='DecordInit'), dict(type='DecordDecode')], **data)
+    for init in ('DecordInit', 'ClipInit'):
+        with pytest.raises(ValueError, match='put ClipInit and ClipDecode where DecordInit and DecordDecode are'):
+            FineGymDataset(TRAIN, [dict(type=init), dict(type='DecordDecode')], **data)
     assert len(FineGymDataset(TRAIN, [dict(type='ClipInit'), dict(type='ClipDecode')], **data)) == 2
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from mmaction.datasets.transforms import ThreeCrop
 
 from mmdsts.datasets.video import check_every_frame, check_video, describe_error, explain, missing_bytes
 from mmdsts.errors import ClipError, UsageError
@@ -93,6 +95,13 @@ def test_nothing_is_said_of_a_good_file_but_the_error():
     assert explain(good) is None
     assert describe_error(good, ValueError('too small\n  by far')) == 'ValueError: too small by far'
     assert explain('s3://bucket/a.mp4') is None
+
+
+def test_an_assertion_without_words():
+    with pytest.raises(AssertionError) as failure:
+        ThreeCrop(32).transform(dict(img_shape=(40, 53), imgs=[np.zeros((40, 53, 3))]))
+    described = describe_error(str(VIDEOS / 'h264.mp4'), failure.value)
+    assert described == 'AssertionError: assert crop_h == img_h or crop_w == img_w'
 
 
 def test_no_such_file(tmp_path):
