@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from importlib.util import find_spec
 from os import PathLike
 from typing import Any
 
@@ -15,7 +16,7 @@ from mmdsts.errors import UsageError
 
 from .decision import Attachment, decide
 from .options import Options
-from .sampling import test_sampling_of
+from .sampling import sampling_of
 
 _IMPORT = 'mmdsts'
 
@@ -46,13 +47,35 @@ def attach(cfg: Config | str | PathLike, **options: Any) -> Config:
         2048
     """
     if not isinstance(cfg, Config):
-        cfg = get_config(cfg) if '::' in str(cfg) else Config.fromfile(cfg)
+        cfg = read(cfg)
     chosen = Options(**options)
     attachment = decide(cfg, chosen)
     print_log(f'{attachment.found} {attachment.chosen}', logger='current')
     result = copy.deepcopy(cfg)
     result.merge_from_dict(changes(cfg, attachment, chosen.udl))
     return result
+
+
+def read(source: str | PathLike) -> Config:
+    """A config file, or one that an installed package comes with.
+
+    Args:
+        source: Path, or ``'PACKAGE::PATH'``.
+
+    Raises:
+        UsageError: The package is not installed. MMEngine alone would install it by pip.
+    """
+    package, colons, path = str(source).partition('::')
+    if not colons:
+        return Config.fromfile(source)
+    if not (package.isidentifier() and path and find_spec(package)):
+        raise UsageError(f'config {source}: {package!r} is no installed package, expected mmaction::PATH or a file')
+    return get_config(str(source))
+
+
+def trains(cfg: Config) -> bool:
+    """Whether a config says how it trains."""
+    return bool(cfg.get('optim_wrapper') and cfg.get('train_cfg'))
 
 
 def changes(cfg: Config, attachment: Attachment, udl: bool) -> dict[str, Any]:
@@ -66,17 +89,37 @@ def changes(cfg: Config, attachment: Attachment, udl: bool) -> dict[str, Any]:
     Raises:
         UsageError: Its optimizer wrapper or training loop has no counterpart in UDL.
     """
-    imports = [*(cfg.get('custom_imports') or {}).get('imports', [])]
-    changed: dict[str, Any] = dict(
-        custom_imports=dict(imports=list(dict.fromkeys([*imports, _IMPORT])), allow_failed_imports=False),
-        model=attachment.model,
-    )
+    changed: dict[str, Any] = dict(custom_imports=_imports(cfg.get('custom_imports') or {}), model=attachment.model)
     changed.update(_test_pipelines(cfg, attachment))
-    if cfg.get('optim_wrapper') and cfg.get('train_cfg'):
+    if trains(cfg):
         changed.update(_update(cfg, udl))
         changed['default_hooks'] = dict(routing_watch=dict(type='RoutingWatchHook'))
-        changed['log_processor'] = dict(type='LayerLogProcessor')
-    return changed
+        if type_name((cfg.get('log_processor') or {}).get('type', 'LogProcessor')) == 'LogProcessor':
+            changed['log_processor'] = dict(type='LayerLogProcessor')
+    return _said_by_child(cfg, changed)
+
+
+def _imports(own: dict) -> dict[str, Any]:
+    imports = own.get('imports') or []
+    imports = [imports] if isinstance(imports, str) else imports
+    allow = own.get('allow_failed_imports', False)
+    return dict(imports=list(dict.fromkeys([*imports, _IMPORT])), allow_failed_imports=allow)
+
+
+def _said_by_child(base: Any, changed: dict) -> dict:
+    """What differs from the base, and whole dicts where it has none: MMEngine merges no dict into None."""
+    if not isinstance(base, (dict, Config)):
+        return dict(_delete_=True, **changed)
+    said = {}
+    for name, value in changed.items():
+        if isinstance(value, dict) and name in base and '_delete_' not in value:
+            value = _said_by_child(base[name], value)
+            if not value:
+                continue
+        elif name in base and base[name] == value:
+            continue
+        said[name] = value
+    return said
 
 
 def _update(cfg: Config, udl: bool) -> dict[str, Any]:
@@ -111,21 +154,29 @@ def _difference(old: dict, new: dict) -> dict:
 
 
 def _test_pipelines(cfg: Config, attachment: Attachment) -> dict[str, Any]:
-    """Test loaders whose clips make no whole views: of as many clips as do."""
-    segments, sampled = attachment.segments, test_sampling_of(cfg)
-    if segments is None or sampled is None or segments in (sampled.frames, sampled.clip_len):
+    """Loaders whose clips make no whole views: of as many clips as do."""
+    segments = attachment.segments
+    if segments is None or attachment.sampling.clip_len != 1:
         return {}
-    if sampled.frames % segments == 0 or attachment.sampling.clip_len != 1 or type_name(sampled.clip_len) == 'dict':
-        return {}
-    clips = max(sampled.num_clips // segments, 1) * segments
-    dataset = plain(cfg.test_dataloader['dataset'])
-    changed: dict[str, Any] = {}
-    inner, place = dataset, changed
-    while 'pipeline' not in inner and 'dataset' in inner:
-        inner = inner['dataset']
-        place = place.setdefault('dataset', {})
-    place['pipeline'] = [
-        dict(step, num_clips=clips) if isinstance(step.get('clip_len'), int) else step
-        for step in inner.get('pipeline', [])
-    ]
-    return dict(test_dataloader=dict(dataset=changed))
+    changed = {}
+    for name in ('val_dataloader', 'test_dataloader'):
+        sampled = sampling_of(cfg, (name,))
+        if sampled and sampled.clip_len != segments and sampled.frames % segments:
+            clips = max(sampled.num_clips // segments, 1) * segments
+            changed[name] = dict(dataset=_with_clips(plain(cfg[name]['dataset']), clips))
+    return changed
+
+
+def _with_clips(dataset: dict, clips: int) -> dict:
+    """A data set, or a wrapper of such as ``ConcatDataset``, that samples so many clips of a video."""
+    changed = dict(dataset)
+    if 'pipeline' in dataset:
+        changed['pipeline'] = [
+            dict(step, num_clips=clips) if isinstance(step.get('clip_len'), int) else step
+            for step in dataset['pipeline']
+        ]
+    if 'dataset' in dataset:
+        changed['dataset'] = _with_clips(dataset['dataset'], clips)
+    if 'datasets' in dataset:
+        changed['datasets'] = [_with_clips(part, clips) for part in dataset['datasets']]
+    return changed

@@ -32,14 +32,6 @@ def sampling_of(cfg: Any, loaders: tuple[str, ...] = _LOADERS) -> Sampling | Non
     )
 
 
-def test_sampling_of(cfg: Any) -> Sampling | None:
-    """That of the test."""
-    return sampling_of(cfg, ('test_dataloader',))
-
-
-test_sampling_of.__test__ = False  # pytest takes it for a test
-
-
 def _sampling(dataset: dict) -> Sampling | None:
     steps = [step for step in dataset.get('pipeline') or [] if isinstance(step, dict)]
     sampling = next((step for step in steps if isinstance(step.get('clip_len'), int)), None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 from mmengine.config import Config
 
@@ -52,6 +54,19 @@ def test_test_clips_that_make_no_views_are_fewer():
     assert test_clips(again(clips(4, 1, test_clips=10))) == 10  # each clip is a view
 
 
+def test_test_clips_inside_wrappers():
+    cfg = copy.deepcopy(CONFIGS['tsn'])
+    inner = cfg.test_dataloader.dataset.to_dict()
+    wrapped = dict(type='ConcatDataset', datasets=[inner, dict(type='RepeatDataset', times=1, dataset=inner)])
+    cfg.val_dataloader = cfg.test_dataloader = dict(dataset=wrapped)
+    attached = mmdsts.attach(cfg, **SMALL)
+    assert attached.val_dataloader == attached.test_dataloader
+    first, second = attached.test_dataloader.dataset.datasets
+    assert (first.type, second.type, second.times) == ('VideoDataset', 'RepeatDataset', 1)
+    for part in (first, second.dataset):
+        assert [step.get('num_clips') for step in part.pipeline] == [24, None, None, None]
+
+
 def test_mixed_precision_and_loops_by_iterations():
     cfg = slowonly(wrapper=dict(type='AmpOptimWrapper', optimizer=dict(type='SGD', lr=1), loss_scale='dynamic'))
     cfg.train_cfg = dict(by_epoch=False, max_iters=3)
@@ -90,7 +105,31 @@ def test_a_config_that_only_tests_gets_a_neck_alone():
     assert set(changes(cfg, decide(cfg, Options(**SMALL)), udl=True)) == {'custom_imports', 'model'}
 
 
-def test_imports_of_the_config_are_kept():
+@pytest.mark.parametrize('imports', ['math', ['math']])
+@pytest.mark.parametrize('allow', [True, False])
+def test_imports_of_the_config_are_kept(imports, allow):
     cfg = slowonly()
-    cfg.custom_imports = dict(imports=['math'], allow_failed_imports=False)
-    assert mmdsts.attach(cfg, **SMALL).custom_imports.imports == ['math', 'mmdsts']
+    cfg.custom_imports = dict(imports=imports, allow_failed_imports=allow)
+    attached = mmdsts.attach(cfg, **SMALL).custom_imports
+    assert attached == dict(imports=['math', 'mmdsts'], allow_failed_imports=allow)
+
+
+def test_what_the_base_has_or_sets_to_none(tmp_path):
+    cfg = slowonly(wrapper=dict(type='UDLOptimWrapper', optimizer=dict(type='SGD', lr=0.01)))
+    cfg.custom_imports = dict(imports=['mmdsts'], allow_failed_imports=False)
+    cfg.model.neck = cfg.default_hooks = None
+    cfg.log_processor = dict(type='LogProcessorOfMine')
+    changed = changes(cfg, decide(cfg, Options(**SMALL)), udl=True)
+    assert set(changed) == {'model', 'train_cfg', 'default_hooks'}
+    cfg.dump(tmp_path / 'base.py')
+    (tmp_path / 'attached.py').write_text(config_text('base.py', 'a comment', changed))
+    read = Config.fromfile(tmp_path / 'attached.py')
+    assert read.to_dict() == mmdsts.attach(cfg, **SMALL).to_dict()
+    assert read.model.neck.type == 'DSTSNeck' and list(read.default_hooks) == ['routing_watch']
+
+
+def test_no_package_is_installed_to_read_a_config(monkeypatch):
+    monkeypatch.setattr('mmengine.hub.hub.install_package', lambda package: pytest.fail(f'pip install {package}'))
+    for source in ('not_installed::a/b.py', '::', 'not-a-name::a.py'):
+        with pytest.raises(UsageError, match='is no installed package, expected mmaction::PATH'):
+            mmdsts.attach(source)
