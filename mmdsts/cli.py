@@ -91,7 +91,7 @@ def load_config(path: str) -> Config:
     try:
         return Config.fromfile(path)
     except Exception as error:  # a config is Python code: anything can come out of it
-        raise UsageError(f'config {path}: {type(error).__name__}: {error}') from error
+        raise UsageError(f'config {path}: {type(error).__name__}: {" ".join(str(error).split())}') from error
 
 
 def apply_common_options(cfg: Config, args: argparse.Namespace) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmengine.hub import get_config
-
 import mmdsts  # noqa: F401  registers everything, after its repairs
 from mmdsts import cli
 from mmdsts.attachment import Options, config_text, decide
-from mmdsts.attachment.config import changes
+from mmdsts.attachment.config import changes, read, trains
 from mmdsts.attachment.text import base_of
 
 
@@ -57,9 +55,21 @@ def read_config(name: str):
     if '::' not in name:
         return cli.load_config(name)
     try:
-        return get_config(name)
+        return read(name)
+    except cli.UsageError:
+        raise
     except Exception as error:  # a config is Python code: anything can come out of it
-        raise cli.UsageError(f'config {name}: {type(error).__name__}: {error}') from error
+        raise cli.UsageError(f'config {name}: {type(error).__name__}: {" ".join(str(error).split())}') from error
+
+
+def check_new(out: Path) -> None:
+    """Refuse a file to write that is none, or that is there."""
+    if out.is_dir():
+        raise cli.UsageError(f'--out {out} is a folder, expected a file in it: {out / "NAME.py"}')
+    if out.suffix != '.py':
+        raise cli.UsageError(f'--out {out}: what is written is Python, expected a name that ends in .py')
+    if out.exists():
+        raise cli.UsageError(f'--out {out} exists already, and is left as it is. Remove it, or give another file')
 
 
 def main() -> None:
@@ -75,18 +85,19 @@ def main() -> None:
             udl=not args.no_udl,
         )
     except ValueError as error:
-        raise cli.UsageError(str(error)) from error
+        option = str(error).replace('num_', '').replace('_', '-')
+        raise cli.UsageError(f'--{option}') from error
     cfg = read_config(args.config)
-    out = Path(args.out or f'dsts_{Path(cfg.filename).name}')
-    if out.exists():
-        raise cli.UsageError(f'--out {out} exists already, and is left as it is. Remove it, or give another file')
+    out = Path(args.out or f'dsts_{Path(cfg.filename).stem}.py')
+    check_new(out)
     attachment = decide(cfg, options)
     changed = changes(cfg, attachment, options.udl)
     said = f'{attachment.found} {attachment.chosen}'
-    if 'optim_wrapper' not in changed and options.udl:
+    if options.udl and not trains(cfg):
         said += ' The config does not train, so nothing is said of the update.'
     text = config_text(base_of(cfg.filename, out), said, changed)
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding='utf-8')
     except OSError as error:
         raise cli.UsageError(f'--out {out}: cannot be written ({error.strerror})') from error

@@ -285,4 +285,4 @@ def _described(features: Any, is_2d: bool = False) -> str:
 
 
 def _millions(number: int) -> str:
-    return f'{number / 1e6:.1f}M'
+    return f'{number / 1e6:.1f}M' if number >= 1e6 else f'{number / 1e6:.2g}M'
