@@ -19,7 +19,7 @@ def require_stack() -> None:
     whichever is there must stay.
 
     Raises:
-        ImportError: if torch, mmengine, mmcv or mmaction cannot be found.
+        ImportError: if torch, mmengine, mmcv or mmaction cannot be found, or torch is older than 2.0.
     """
     needed = ('torch', 'mmengine', 'mmcv', 'mmaction')
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
@@ -29,6 +29,10 @@ def require_stack() -> None:
             'Install MMAction2 as its documentation describes, or take the whole tested stack with '
             "`pip install 'mmdsts[standalone]'` (from a clone: `pip install '.[standalone]'`)."
         )
+    import torch
+
+    if int(torch.__version__.split('.')[0]) < 2:  # torch.func came with 2.0
+        raise ImportError(f'mmdsts needs torch >= 2.0, found {torch.__version__}; install a newer one, and its mmcv')
 
 
 def patch_missing_drn() -> bool:

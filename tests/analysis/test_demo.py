@@ -125,6 +125,7 @@ NO_DURATION = Path(__file__).parents[1] / 'fixtures' / 'videos' / 'no_duration.w
 
 
 def test_a_video_that_decord_cannot_read_is_decoded_by_pyav(run):
+    pytest.importorskip('av')
     cfg, checkpoint, _ = run
     model = load_recognizer(cfg, checkpoint)
     assert len(recognize(model, str(NO_DURATION), class_names(model)).labels) == 5

@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 
 from mmdsts import compat
 from mmdsts.compat import packages
@@ -37,6 +38,12 @@ def test_missing_stack_is_named(monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name, *a: None if name == 'mmcv' else found(name, *a))
     with pytest.raises(ImportError, match=r'MMAction2 1\.x, but mmcv cannot be imported.*mmdsts\[standalone\]'):
+        compat.require_stack()
+
+
+def test_old_torch_is_named(monkeypatch):
+    monkeypatch.setattr(torch, '__version__', '1.13.1+cpu')
+    with pytest.raises(ImportError, match=r'mmdsts needs torch >= 2\.0, found 1\.13\.1\+cpu'):
         compat.require_stack()
 
 
