@@ -106,7 +106,8 @@ def decide(cfg: Any, options: Options = Options()) -> Attachment:
         + (f' (at most {100 * options.max_share:g} %).' if options.hidden_channels is None else ', as asked for.')
     )
     head = type_name((model.get('cls_head') or {}).get('type'))
-    found = f'{type_name(model["backbone"]["type"])} hands {head} {notes.feature}.'
+    found = f'{type_name(model["backbone"]["type"])} hands {head} {notes.feature}'
+    found += '.' if sampling.size_said else ' where frames are 224 x 224: the pipeline does not say their size.'
     return Attachment(changes, found, ' '.join([*notes.reasons, chosen]), sampling, sampling.frames if is_2d else None)
 
 

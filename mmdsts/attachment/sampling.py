@@ -17,12 +17,14 @@ class Sampling(NamedTuple):
         num_clips: Clips of a video.
         size: Height and width of a frame.
         frames: Pictures of a view for a 2D recognizer: flow fields of a clip are channels of one.
+        size_said: Whether the pipeline says the size; else it is 224 x 224 here.
     """
 
     clip_len: int
     num_clips: int
     size: tuple[int, int]
     frames: int
+    size_said: bool
 
 
 def sampling_of(cfg: Any, loaders: tuple[str, ...] = _LOADERS) -> Sampling | None:
@@ -39,10 +41,11 @@ def _sampling(dataset: dict) -> Sampling | None:
         return None
     clip_len, num_clips = sampling['clip_len'], sampling.get('num_clips', 1)
     frames = num_clips if dataset.get('modality') == 'Flow' else clip_len * num_clips
-    return Sampling(clip_len, num_clips, _size(steps), frames)
+    size = _size(steps)
+    return Sampling(clip_len, num_clips, size or _SIZE, frames, size is not None)
 
 
-def _size(steps: list[dict]) -> tuple[int, int]:
+def _size(steps: list[dict]) -> tuple[int, int] | None:
     for step in reversed(steps):
         size = step.get('crop_size', step.get('size'))
         if size is None and step.get('keep_ratio', True) is False:
@@ -51,7 +54,7 @@ def _size(steps: list[dict]) -> tuple[int, int]:
             return size, size
         if isinstance(size, (list, tuple)):  # (width, height)
             return size[1], size[0]
-    return _SIZE
+    return None
 
 
 def _datasets(part: Any) -> Iterator[dict]:

@@ -133,3 +133,12 @@ def test_no_package_is_installed_to_read_a_config(monkeypatch):
     for source in ('not_installed::a/b.py', '::', 'not-a-name::a.py'):
         with pytest.raises(UsageError, match='is no installed package, expected mmaction::PATH'):
             mmdsts.attach(source)
+
+
+def test_a_size_that_the_pipeline_does_not_say_is_named():
+    cfg = slowonly()
+    assert '(B, 32, 4, 2, 2).' in decide(cfg, Options(**SMALL)).found
+    for name in ('train', 'val', 'test'):
+        pipeline = cfg[f'{name}_dataloader'].dataset.pipeline
+        cfg[f'{name}_dataloader'].dataset.pipeline = [step for step in pipeline if step.type != 'CenterCrop']
+    assert '(B, 32, 4, 7, 7) where frames are 224 x 224: the pipeline' in decide(cfg, Options(**SMALL)).found
