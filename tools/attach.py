@@ -101,6 +101,14 @@ def main() -> None:
         out.write_text(text, encoding='utf-8')
     except OSError as error:
         raise cli.UsageError(f'--out {out}: cannot be written ({error.strerror})') from error
+    try:
+        cli.load_config(str(out))
+    except cli.UsageError as error:
+        out.unlink()
+        raise cli.UsageError(
+            f'config {args.config}: nothing is written, since a file that inherits from it by _base_ cannot be read '
+            f'({error}). In Python, mmdsts.attach({args.config!r}) gives the whole config'
+        ) from error
     print(f'{said}\nwritten: {out}')
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from mmengine.config import Config
 
+import mmdsts
+
 from ..attachment.small_configs import slowonly
 from .test_footage_tools import ROOT, run
 
@@ -53,3 +55,14 @@ def test_an_import_that_fails_is_said_in_one_line(monkeypatch, capfd, folder):
     assert run(monkeypatch, ATTACH, 'bad.py') == 2
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith('attach.py')]
     assert 'ImportError' in line and 'not_there' in line and 'PYTHONPATH' in line
+
+
+def test_a_config_that_no_file_can_inherit_by_base(monkeypatch, capfd, folder):
+    slowonly().dump(folder / 'base.py')
+    (folder / 'pure.py').write_text(
+        'from mmengine.config import read_base\n\nwith read_base():\n    from .base import *\n'
+    )
+    assert run(monkeypatch, ATTACH, 'pure.py', '--neurons', 2) == 2
+    assert 'cannot be read' in capfd.readouterr().err
+    assert not (folder / 'dsts_pure.py').exists()
+    assert mmdsts.attach('pure.py', num_neurons=2).model.neck.num_neurons == 2
