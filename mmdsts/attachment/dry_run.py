@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import contextmanager
 from typing import Any, Iterator, NamedTuple
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from mmdsts.engine.random_state import preserve_random_state
 from mmdsts.engine.update_config import plain
 from mmdsts.errors import CONFIG_MISTAKES, UsageError, one_line
+from mmdsts.models.building import quietly, without_weights
 from mmdsts.models.feature import FeatureAdapter
 
 from .sampling import Sampling
@@ -61,35 +61,14 @@ def build(model_cfg: dict, name: str, device: str = 'cpu') -> nn.Module:
     Raises:
         UsageError: It cannot be built.
     """
-    config = _without_weights(plain(model_cfg))
+    config = without_weights(plain(model_cfg))
     try:
-        with DefaultScope.overwrite_default_scope('mmaction'), preserve_random_state(), _quietly():
+        with DefaultScope.overwrite_default_scope('mmaction'), preserve_random_state(), quietly():
             with torch.device(device):
                 model = MODELS.build(config)
             return model.to(device).eval()
     except (*CONFIG_MISTAKES, RuntimeError) as error:
         raise UsageError(f'config {name}: model cannot be built: {one_line(error)}') from error
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Leave out what backbones log of how they start: these are never trained."""
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.INFO))
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
-def _without_weights(part: Any) -> Any:
-    """A config without what some backbones (TANet, those of timm and torchvision) load when they are built."""
-    if isinstance(part, list):
-        return [_without_weights(entry) for entry in part]
-    if not isinstance(part, dict):
-        return part
-    off = {name: False if isinstance(part[name], bool) else None for name in ('pretrained', 'weights') if name in part}
-    return {name: off[name] if name in off else _without_weights(value) for name, value in part.items()}
 
 
 def dry_run(model_cfg: dict, sampling: Sampling, name: str, head: bool = True) -> DryRun:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import logging
 import os
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmaction.registry import MODELS
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 
 import mmdsts
 from mmdsts.errors import UsageError, one_line
+from mmdsts.models.building import quietly, without_weights
 from mmdsts.models.feature import is_map_with_token
 
 #: With these names: what is trained between backbone and head, and how, as in tools/ablate.py.
@@ -150,7 +149,7 @@ def dry_run(
     shape = (clip_len, 3, *size[::-1]) if backbone.is_2d else (1, 3, clip_len, *size[::-1])
     inputs = torch.randint(256, (clips, *shape), dtype=torch.uint8)
     samples = [ActionDataSample().set_gt_label(i % num_classes) for i in range(clips)]
-    with DefaultScope.overwrite_default_scope('mmaction'), _quiet():
+    with DefaultScope.overwrite_default_scope('mmaction'), quietly():
         try:
             model = _built(backbone.model, changes)
             with torch.no_grad():
@@ -182,29 +181,10 @@ def _takes_segments(part: dict) -> bool:
     return 'num_segments' in part or (kind is not None and 'num_segments' in inspect.signature(kind).parameters)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the pages that some backbones log about how each weight starts."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
 def _built(model: dict, changes: dict) -> nn.Module:
-    cfg = Config(dict(model=_without_weights(model)))
+    cfg = Config(dict(model=without_weights(model)))
     cfg.merge_from_dict(dict(model=changes))
     return MODELS.build(cfg.model).train()
-
-
-def _without_weights(part: Any) -> Any:
-    """A model config that loads no weights."""
-    if isinstance(part, dict):
-        off = dict(pretrained=None, pretrained2d=False)
-        return {key: off.get(key, _without_weights(value)) for key, value in part.items() if key != 'init_cfg'}
-    return [_without_weights(value) for value in part] if isinstance(part, list) else part
 
 
 def _neck(feature: Any) -> tuple[tuple, dict]:

@@ -43,15 +43,15 @@ def test_a_config_of_mmaction_is_named_by_its_place_there(tmp_path):
 
 
 def test_test_clips_that_make_no_views_are_fewer():
-    def test_clips(cfg):
+    def num_clips(cfg):
         attached = mmdsts.attach(cfg, **SMALL)
         return attached.test_dataloader.dataset.pipeline[0].num_clips
 
-    assert test_clips(CONFIGS['tsn']) == 24  # 25 are no multiple of 3
+    assert num_clips(CONFIGS['tsn']) == 24  # 25 are no multiple of 3
     parts = CONFIGS['tsn'].model.to_dict()
     again = lambda loaders: config(parts['backbone'], parts['cls_head'], 'Recognizer2D', loaders=loaders)  # noqa: E731
-    assert test_clips(again(clips(1, 5, test_clips=25))) == 25
-    assert test_clips(again(clips(4, 1, test_clips=10))) == 10  # each clip is a view
+    assert num_clips(again(clips(1, 5, test_clips=25))) == 25
+    assert num_clips(again(clips(4, 1, test_clips=10))) == 10  # each clip is a view
 
 
 def test_test_clips_inside_wrappers():

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections import defaultdict
-from contextlib import contextmanager
 from typing import Any, Callable, Iterator, NamedTuple
 
 import torch
 from mmaction.registry import MODELS
-from mmengine.logging import MMLogger
 from mmengine.model import BaseModel, merge_dict
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import DefaultScope
@@ -22,6 +19,7 @@ from mmdsts.engine import UDLOptimWrapper
 from mmdsts.engine.heldout import with_next
 from mmdsts.engine.random_state import preserve_random_state
 from mmdsts.engine.update_config import type_name
+from mmdsts.models.building import quietly
 
 from .features import FeatureSet
 
@@ -205,22 +203,10 @@ def _seeded_model(cls_head: dict, neck: dict | None, seed: int) -> FrozenRecogni
         torch.manual_seed(seed)
         part = None if config is None else _build(config)
         if hasattr(part, 'init_weights'):
-            with _quiet():
+            with quietly():
                 part.init_weights()
         parts.append(part)
     return FrozenRecognizer(*parts)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without MMEngine's three lines in the log for each parameter that is initialised."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _seed_noise(seed: int) -> None:
