@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from pathlib import Path
 
 import cv2
+import mmaction
 import numpy as np
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer
+
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+THEIRS = Path(mmaction.__file__).parent / '.mim' / 'tools'
 
 CONFIG = """
 custom_imports = dict(imports=['mmdsts'], allow_failed_imports=False)
@@ -64,3 +72,22 @@ def write(folder: Path) -> Path:
     config = folder / 'tiny.py'
     config.write_text(CONFIG.replace('{root!r}', repr(str(folder))))
     return config
+
+
+def forget_runs():
+    """Runs started in the same second would share their logger, hub and visualizer."""
+    for kind in (MMLogger, MessageHub, Visualizer):
+        kind._instance_dict.clear()
+
+
+def run(monkeypatch, tool, *args):
+    """Run a tool in this process; returns its exit status."""
+    monkeypatch.setattr(sys, 'argv', [str(tool), *map(str, args)])
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    monkeypatch.setattr(sys, 'last_type', None, raising=False)  # is set by an error, and restored
+    forget_runs()
+    try:
+        runpy.run_path(str(tool), run_name='__main__')
+    except SystemExit as end:
+        return end.code
+    return 0
