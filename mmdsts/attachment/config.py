@@ -143,14 +143,12 @@ def _update(cfg: Config, udl: bool) -> dict[str, Any]:
             f'config {name}: train_cfg.type is {new_loop["type"]!r}, and UDL has loops for EpochBasedTrainLoop and '
             'IterBasedTrainLoop alone. Attach without UDL: --no-udl (udl=False)'
         )
-    return dict(optim_wrapper=_difference(wrapper, new_wrapper), train_cfg=_difference(loop, new_loop))
+    return dict(optim_wrapper=_in_place_of(wrapper, new_wrapper), train_cfg=_in_place_of(loop, new_loop))
 
 
-def _difference(old: dict, new: dict) -> dict:
-    """What a config that inherits ``old`` says to get ``new``."""
-    if old.keys() - new.keys():
-        return dict(_delete_=True, **new)
-    return {key: value for key, value in new.items() if key not in old or old[key] != value}
+def _in_place_of(old: dict, new: dict) -> dict:
+    """What a config that inherits ``old`` says to get ``new``; what both have is left out later."""
+    return dict(_delete_=True, **new) if old.keys() - new.keys() else new
 
 
 def _test_pipelines(cfg: Config, attachment: Attachment) -> dict[str, Any]:

@@ -10,20 +10,7 @@ from pathlib import Path
 from typing import Callable, NamedTuple
 
 from .finegym import identify_version, read_elements
-from .finegym_files import VIDEO_SUFFIXES, FineGymFile, FineGymFiles
-from .finegym_windows import read_windows
-
-__all__ = [
-    'VIDEO_SUFFIXES',
-    'Stock',
-    'cut_clip',
-    'find_ffmpeg',
-    'find_video',
-    'read_windows',
-    'shared_videos',
-    'take_stock',
-    'write_available',
-]
+from .finegym_files import FineGymFile, FineGymFiles
 
 _EVEN_SIZE = 'crop=trunc(iw/2)*2:trunc(ih/2)*2:0:0'  # x264 refuses odd sizes, which VP9 has
 
@@ -111,12 +98,6 @@ def write_available(stock: Stock) -> str:
     path = path.with_name(f'{path.stem}_available{path.suffix}')
     path.write_text(''.join(f'{clip} {label}\n' for clip, label in stock.present))
     return str(path)
-
-
-def find_video(videos: str, clip: str) -> str | None:
-    """The longer video in a folder that a clip can be cut from: of its event, or the whole; None if it is not there."""
-    file = FineGymFiles(videos).find(clip)
-    return file.path if file and file.kind != 'clip' else None
 
 
 def find_ffmpeg() -> str:

@@ -57,14 +57,6 @@ def find_info(annotations: str | Path) -> str | None:
     return next((str(path) for path in (Path(annotations, name) for name in INFO_NAMES) if path.is_file()), None)
 
 
-def read_windows(info_file: str) -> dict[str, tuple[float, float]]:
-    """Times of all elements in seconds of the video, see :func:`read_times`."""
-    return {
-        clip: (time.event_start + time.start, time.event_start + time.end)
-        for clip, time in read_times(info_file).items()
-    }
-
-
 def read_times(info_file: str) -> dict[str, ElementTime]:
     """Times of all elements from FineGym's temporal annotation.
 

@@ -17,7 +17,9 @@ import pytest
 from mmdsts import cli
 from mmdsts.datasets import video
 from mmdsts.datasets.finegym import read_elements
-from mmdsts.datasets.finegym_clips import cut_clip, find_video, read_windows, take_stock, write_available
+from mmdsts.datasets.finegym_clips import cut_clip, take_stock, write_available
+from mmdsts.datasets.finegym_files import FineGymFile, FineGymFiles
+from mmdsts.datasets.finegym_windows import read_times
 from mmdsts.errors import ClipError
 
 from .shared_data import real_list
@@ -80,25 +82,26 @@ def test_stock(root):
 
 
 def test_windows_are_in_seconds_of_the_video(root):
-    assert read_windows(str(root / 'info.json')) == {
+    times = read_times(str(root / 'info.json'))
+    assert {clip: FineGymFile('whole.mp4', 'video').window(clip, times) for clip in times} == {
         'vaultVideo1_E_000010_000042_A_0003_0005': (13.5, 16.25),
         'vaultVideo1_E_000010_000042_A_0007_0007': (17.75, 18.25),
     }
     event = dict(INFO['vaultVideo1']['E_000010_000042'], timestamps=[[21.0, 84.0]])
     doubled = {'vaultVideo1': {'E_000010_000042': event}}
     (root / 'info.json').write_text(json.dumps(doubled))
-    assert read_windows(str(root / 'info.json')) == {}  # times of twice the seconds in the names are not trusted
+    assert read_times(str(root / 'info.json')) == {}  # times of twice the seconds in the names are not trusted
     (root / 'info.json').write_text('{"vaultVideo1": [1, 2]}')
     with pytest.raises(ValueError, match=r'info\.json: found another form'):
-        read_windows(str(root / 'info.json'))
+        read_times(str(root / 'info.json'))
     with pytest.raises(FileNotFoundError, match=r'none\.json is not there'):
-        read_windows('none.json')
+        read_times('none.json')
 
 
 def test_videos_are_found_by_the_id_with_any_usual_ending(tmp_path):
-    assert find_video(str(tmp_path), CLIPS[0]) is None
+    assert FineGymFiles(str(tmp_path)).find(CLIPS[0]) is None
     (tmp_path / 'vaultVideo1.webm').write_bytes(b'a video')
-    assert find_video(str(tmp_path), CLIPS[0]) == str(tmp_path / 'vaultVideo1.webm')
+    assert FineGymFiles(str(tmp_path)).find(CLIPS[0]) == (str(tmp_path / 'vaultVideo1.webm'), 'video')
 
 
 def test_cutting(tmp_path, ffmpeg):
@@ -211,12 +214,12 @@ def test_tool_without_lists(tmp_path, monkeypatch, capsys):
 
 
 def test_real_temporal_annotation():
-    windows = read_windows(real_list('finegym', 'derived_annotation_info_subset_from_spot.json'))
+    times = read_times(real_list('finegym', 'derived_annotation_info_subset_from_spot.json'))
     elements = dict(read_elements(real_list('finegym', 'gym99_val_element.txt')))
-    common = sorted(windows.keys() & elements.keys())
+    common = sorted(times.keys() & elements.keys())
     assert len(common) > 1000  # of these lists 3,666 are in both, and 231 have times that contradict their names
     for clip in common:
-        start, end = windows[clip]
+        start, end = FineGymFile('whole.mp4', 'video').window(clip, times)
         event, first, last = int(clip[14:20]), int(clip[30:34]), int(clip[35:39])
         # Names hold whole seconds, of the video and of the event.
         assert 0 <= start - event - first < 2

@@ -13,7 +13,7 @@ from mmdsts.analysis.demo import _read_names
 from mmdsts.cli import UsageError
 from mmdsts.datasets.diving48 import read_vocabulary
 from mmdsts.datasets.finegym import read_categories, read_elements, read_sets
-from mmdsts.datasets.finegym_clips import read_windows
+from mmdsts.datasets.finegym_windows import read_times
 from mmdsts.datasets.text import read_lines, read_text
 
 CLIP = 'vaultVideo1_E_000010_000042_A_0003_0005'
@@ -29,7 +29,7 @@ READERS = {
     'categories': (read_categories, 'Clabel: 0; set: 1; Glabel: 1; sälto\r\n', (['sälto'], [1])),
     'sets': (read_sets, 'set: 1; vült\r\n', {1: 'vült'}),
     'vocabulary': (read_vocabulary, json.dumps(VOCABULARY, ensure_ascii=False), ['Bäck, 15som, 05Twis, FREE'] * 48),
-    'windows': (read_windows, json.dumps(WINDOWS), {CLIP: (13.5, 16.25)}),
+    'windows': (read_times, json.dumps(WINDOWS), {CLIP: (10.5, 3.0, 5.75)}),
     'names': (_read_names, 'sprüng\r\ntwist\r\n', ['sprüng', 'twist']),
 }
 
