@@ -90,8 +90,9 @@ def _load(dataset, idx: int):
     """What the pipeline makes of a clip; an error of it becomes a ClipError that names the clip."""
     from mmengine.dataset import BaseDataset
 
+    from mmdsts.datasets.completeness import refuse_incomplete
     from mmdsts.datasets.decoding.window import name_clip
-    from mmdsts.datasets.video import describe_error, refuse_incomplete
+    from mmdsts.datasets.video import describe_error
 
     clip = dataset.get_data_info(idx)
     if 'filename' in clip and not _is_window(clip):

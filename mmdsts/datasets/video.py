@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import shlex
@@ -12,6 +11,8 @@ from pathlib import Path
 import cv2
 
 from mmdsts.errors import ClipError
+
+from .completeness import incomplete, missing_bytes
 
 _CODECS = dict(AV01='AV1', av01='AV1')  # what OpenCV calls them: how they are known
 _DECORD_PLACE = re.compile(r'\[\d\d:\d\d:\d\d\] \S+:\d+: ')  # time and line of its source, before each message
@@ -68,7 +69,7 @@ def explain(path: str) -> str | None:
     if not Path(path).is_file():  # on another file backend, or a folder of frames
         return None
     if missing := missing_bytes(path):
-        return _incomplete(missing)
+        return incomplete(missing)
     capture = cv2.VideoCapture(path)
     opened, decoded = capture.isOpened(), capture.read()[0]
     code, frames = int(capture.get(cv2.CAP_PROP_FOURCC)), capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -87,46 +88,3 @@ def explain(path: str) -> str | None:
             f'write it anew with: ffmpeg -i {shlex.quote(path)} -c copy OUT{Path(path).suffix}'
         )
     return None
-
-
-def refuse_incomplete(path: str) -> None:
-    """Raise where the end of an mp4 is missing; looks once at each file as long as it stays the same.
-
-    Raises:
-        ClipError: It is.
-    """
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):  # missing, which its reader says; or on another file backend
-        return
-    if missing := _missing_bytes(path, status.st_size, status.st_mtime_ns):
-        raise ClipError(f'clip {path}: {_incomplete(missing)}')
-
-
-@functools.lru_cache(maxsize=None)
-def _missing_bytes(path: str, *_version: int) -> int:
-    # A long recording in fragments has thousands of boxes, and each of its clips is looked at in each epoch.
-    return missing_bytes(path)
-
-
-def _incomplete(missing: int) -> str:
-    return f'the file is incomplete, its last {missing} bytes are missing; get it anew'
-
-
-def missing_bytes(path: str) -> int:
-    """By how many bytes an mp4 is shorter than its boxes say (ISO/IEC 14496-12, 4.2); 0 for a file of another kind."""
-    size, position = Path(path).stat().st_size, 0
-    with open(path, 'rb') as file:
-        while position < size:
-            file.seek(position)
-            header = file.read(16)
-            length, kind = int.from_bytes(header[:4], 'big'), header[4:8]
-            if position == 0 and kind != b'ftyp':
-                return 0
-            if length == 1:  # a box of more than 4 GiB
-                length = int.from_bytes(header[8:16], 'big')
-            # 0: to the end of the file. Or something that was put behind the last box.
-            if length < 8 or not (kind.isascii() and kind.decode('ascii').isprintable()):
-                return 0
-            position += length
-    return position - size

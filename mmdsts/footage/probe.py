@@ -8,7 +8,8 @@ import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
-from mmdsts.datasets.video import describe_error, missing_bytes
+from mmdsts.datasets.completeness import missing_bytes
+from mmdsts.datasets.video import describe_error
 
 #: Kinds of findings for which a file cannot be used.
 UNUSABLE = ('missing', 'empty', 'truncated', 'no video', 'audio only', 'codec', 'no frames', 'undecodable')

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from mmaction.datasets.transforms import ThreeCrop
 
-from mmdsts.datasets.video import check_every_frame, check_video, describe_error, explain, missing_bytes
+from mmdsts.datasets.video import check_every_frame, check_video, describe_error, explain
 from mmdsts.errors import ClipError, UsageError
 
 VIDEOS = Path(__file__).parents[1] / 'fixtures' / 'videos'
@@ -71,23 +71,6 @@ def test_the_first_check_finds_all_that_needs_no_decoding_to_the_end(broken):
         else:
             with pytest.raises(ClipError, match='not a readable video|the file is incomplete'):
                 check_video(str(path))
-
-
-def test_missing_bytes_of_long_and_open_boxes(tmp_path):
-    path = tmp_path / 'boxes.mp4'
-    start = b'\0\0\0\x10ftypisom\0\0\0\0'
-    long = b'\0\0\0\x01mdat' + (16 + 6).to_bytes(8, 'big')
-    for content, missing in [
-        (start + long + b'frames', 0),
-        (start + long + b'fra', 3),
-        (start + long[:9], 0),
-        (start + b'\0\0\0\0mdat' + b'frames', 0),  # to the end of the file
-        (start + b'\xff' * 12, 0),  # no box
-        (start[:5], 0),
-        (b'RIFF' + b'\0' * 20, 0),
-    ]:
-        path.write_bytes(content)
-        assert missing_bytes(str(path)) == missing, content
 
 
 def test_nothing_is_said_of_a_good_file_but_the_error():

@@ -10,7 +10,8 @@ import numpy as np
 
 from mmdsts.errors import ClipError
 
-from ..video import describe_error, missing_bytes
+from ..completeness import missing_bytes
+from ..video import describe_error
 from .window import name_clip
 
 _CLOSE = 1e-6  # s; of two times as near as this, one was rounded

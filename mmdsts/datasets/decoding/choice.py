@@ -9,7 +9,7 @@ from mmengine.logging import print_log
 
 from mmdsts.errors import ClipError
 
-from ..video import missing_bytes
+from ..completeness import missing_bytes
 from .av_reader import AvReader
 from .decord_window import DecordWindow
 from .window import name_clip
