@@ -1,4 +1,4 @@
-"""What each process of the two-process tests runs."""
+"""What each process of the tests of several processes runs."""
 
 from __future__ import annotations
 

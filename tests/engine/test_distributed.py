@@ -1,4 +1,4 @@
-"""Two gloo processes against one process with the joined batch, and resuming with two processes."""
+"""Gloo processes against one process with the joined batch, and resuming with two processes."""
 
 import socket
 
@@ -20,11 +20,13 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-def spawn(tmp_path, runs):
-    """Results of ``runs`` from each of two processes."""
+def spawn(tmp_path, runs, processes=2):
+    """Results of ``runs`` from each process."""
     out = str(tmp_path / 'result')
-    torch.multiprocessing.spawn(distributed_worker.process, (2, free_port(), tmp_path, out, runs), nprocs=2)
-    return [torch.load(f'{out}.{rank}', weights_only=True) for rank in range(2)]
+    torch.multiprocessing.spawn(
+        distributed_worker.process, (processes, free_port(), tmp_path, out, runs), nprocs=processes
+    )
+    return [torch.load(f'{out}.{rank}', weights_only=True) for rank in range(processes)]
 
 
 def settings(**udl):
@@ -49,41 +51,45 @@ def check_sent(numbers, scope):
     assert sum(numbers) == 6 * (2 * moved + sum(p.numel() for p in upstream.values()) + 2)
 
 
+CASES = {
+    'neck exact': settings(),
+    'full exact': settings(scope='full'),
+    'neck finite difference': settings(method='finite_difference'),
+    'neck exact direct': settings(direct_term=True),
+    # MMEngine's default: idle neurons stay in the graph, so DDP does not wait for them in vain.
+    'neck exact, no search for unused': dict(settings(), find_unused_parameters=False),
+}
+
+
 @pytest.mark.slow
-def test_two_processes_equal_the_joined_batch(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ('processes', 'names'), [(2, list(CASES)), (4, ['neck exact', 'full exact'])], ids=['two', 'four']
+)
+def test_processes_equal_the_joined_batch(tmp_path, monkeypatch, processes, names):
     import mmdsts.models.layer as layer
 
     monkeypatch.setattr(layer, 'straight_through_gumbel', layer.straight_through_gumbel)  # put back afterwards
     monkeypatch.setattr(layer, 'sample_gates', layer.sample_gates)
-    cases = {
-        'neck exact': settings(),
-        'full exact': settings(scope='full'),
-        'neck finite difference': settings(method='finite_difference'),
-        'neck exact direct': settings(direct_term=True),
-        # MMEngine's default: idle neurons stay in the graph, so DDP does not wait for them in vain.
-        'neck exact, no search for unused': dict(settings(), find_unused_parameters=False),
-    }
-    both = spawn(tmp_path, [(f'two {name}', case, {}) for name, case in cases.items()])
-    for i, (name, case) in enumerate(cases.items()):
-        two, other = both[0][i], both[1][i]
-        one = distributed_worker.train(tmp_path / f'one {name}', 1, case)
-        assert len(one['gradients']) == len(two['gradients']) == 6
+    results = spawn(tmp_path, [(f'many {name}', CASES[name], {}) for name in names], processes)
+    for i, name in enumerate(names):
+        many, *others = [result[i] for result in results]
+        one = distributed_worker.train(tmp_path / f'one {name}', 1, CASES[name])
+        assert len(one['gradients']) == len(many['gradients']) == 6
         assert max(float(g.abs().max()) for g in one['gradients'][0].values()) > 1e-4
         errors = (
-            difference(one['gradients'][0], two['gradients'][0]),
-            max(difference(a, b) for a, b in zip(one['gradients'], two['gradients'])),
-            difference(one['state'], two['state']),
-            difference(two['state'], other['state']),
+            difference(one['gradients'][0], many['gradients'][0]),
+            max(difference(a, b) for a, b in zip(one['gradients'], many['gradients'])),
+            difference(one['state'], many['state']),
         )
         print(
-            f'{name}: two processes - one: first u gradient {errors[0]:.1e}, any {errors[1]:.1e}, '
-            f'weights after 6 steps {errors[2]:.1e}; between processes {errors[3]:.1e}'
+            f'{name}: {processes} processes - one: first u gradient {errors[0]:.1e}, any {errors[1]:.1e}, '
+            f'weights after 6 steps {errors[2]:.1e}'
         )
-        check_sent(two['sent'], 'full' if 'full' in name else 'neck')
+        for result in results:
+            check_sent(result[i]['sent'], 'full' if 'full' in name else 'neck')
         assert one['sent'] == []
-        limit = 1e-9 if 'finite' in name else 1e-13
-        assert max(errors[:3]) < limit
-        assert errors[3] == 0
+        assert max(errors) < (1e-9 if 'finite' in name else 1e-13)
+        assert all(difference(many['state'], other['state']) == 0 for other in others)
 
 
 @pytest.mark.slow
