@@ -60,17 +60,18 @@ class Attachment(NamedTuple):
     segments: int | None
 
 
-def decide(cfg: Any, options: Options = Options()) -> Attachment:
+def decide(cfg: Any, options: Options = Options(), name: str | None = None) -> Attachment:
     """Find what the neck needs in the recognizer of a config.
 
     Args:
         cfg: Whole config, of which ``model`` and the pipelines are looked at.
         options: What is chosen by hand. Defaults to all defaults.
+        name: What the config is called in errors. Defaults to None: its file.
 
     Raises:
         UsageError: DSTS cannot be attached; the message says why.
     """
-    name = getattr(cfg, 'filename', None) or 'given'
+    name = name or getattr(cfg, 'filename', None) or 'given'
     model = plain(cfg.get('model') or {})
     is_2d = _is_2d(model, name)
     sampling = sampling_of(cfg)
@@ -189,7 +190,7 @@ def _neck_for(
             )
         raise UsageError(
             f'config {name}: {kind} returns {shape}: it has pooled time and space itself, and leaves nothing to '
-            'specialize on. A neck on pooled features is possible with --pooled (pooled=True)'
+            'specialize on. A neck on pooled features is possible with tools/attach.py --pooled (pooled=True)'
         )
     return _with_map(seen, kind) if kind in _WITH_MAP else _stage_of(seen, is_2d, sampling, kind, name)
 

@@ -16,9 +16,9 @@ from mmengine.utils import get_installed_path
 from torch import Tensor, nn
 
 import mmdsts
+from mmdsts.attachment import Options, decide
 from mmdsts.errors import UsageError, one_line
 from mmdsts.models.building import quietly, without_weights
-from mmdsts.models.feature import is_map_with_token
 
 #: With these names: what is trained between backbone and head, and how, as in tools/ablate.py.
 METHODS = ('backbone', 'dsts', 'dsts+udl')
@@ -142,10 +142,6 @@ def dry_run(
         for part in ('backbone', 'cls_head'):
             if _takes_segments(backbone.model[part]):
                 changes.setdefault(part, {}).update(num_segments=clip_len)
-        if method != 'backbone':
-            changes.update(type='DSTSRecognizer2D')
-            if 'num_segments' not in changes.get('backbone', {}):
-                changes.update(num_segments=clip_len)
     shape = (clip_len, 3, *size[::-1]) if backbone.is_2d else (1, 3, clip_len, *size[::-1])
     inputs = torch.randint(256, (clips, *shape), dtype=torch.uint8)
     samples = [ActionDataSample().set_gt_label(i % num_classes) for i in range(clips)]
@@ -155,13 +151,10 @@ def dry_run(
             with torch.no_grad():
                 data = model.data_preprocessor(dict(inputs=list(inputs), data_samples=samples), training=True)
                 feature = model.backbone(data['inputs'].flatten(0, 1))
-            feature_shape, neck = _neck(feature)
             if method != 'backbone':
-                changes.update(neck=neck)
-                model.neck = MODELS.build(neck)
+                changes = _merged(changes, _attachment(backbone, changes, clip_len, size))
+                model = _built(backbone.model, changes)
             kept = _kept_bytes(model, data)
-        except UsageError:
-            raise
         except ImportError as error:  # mmpretrain, or an operator of the full mmcv
             raise UsageError(f'--backbone {backbone.name}: {one_line(error)}') from error
         except Exception as error:  # of any layer
@@ -170,7 +163,17 @@ def dry_run(
                 f'{one_line(error)}. --clip-len and --size say what it takes'
                 + (', --method backbone leaves out the neck' if method != 'backbone' else '')
             ) from error
-    return DryRun(changes, feature_shape, sum(p.numel() for p in model.parameters()), kept // clips)
+    return DryRun(changes, _shape(feature), sum(p.numel() for p in model.parameters()), kept // clips)
+
+
+def _attachment(backbone: Backbone, changes: dict, clip_len: int, size: tuple[int, int]) -> dict:
+    """What puts a neck into the model, as tools/attach.py finds it."""
+    sample = dict(clip_len=1, num_clips=clip_len) if backbone.is_2d else dict(clip_len=clip_len, num_clips=1)
+    pipeline = [dict(type='SampleFrames', **sample), dict(type='Resize', scale=size, keep_ratio=False)]
+    cfg = Config(dict(model=_merged(backbone.model, changes), train_dataloader=dict(dataset=dict(pipeline=pipeline))))
+    # Of a network for small pictures the neck may be the larger part.
+    options = Options(num_layers=2, num_neurons=6, max_share=0.6) if backbone.is_small else Options()
+    return decide(cfg, options, backbone.name).model
 
 
 def _takes_segments(part: dict) -> bool:
@@ -182,26 +185,21 @@ def _takes_segments(part: dict) -> bool:
 
 
 def _built(model: dict, changes: dict) -> nn.Module:
-    cfg = Config(dict(model=without_weights(model)))
+    return MODELS.build(without_weights(_merged(model, changes))).train()
+
+
+def _merged(model: dict, changes: dict) -> dict:
+    """As a config that inherits from a model would have it."""
+    cfg = Config(dict(model=model))
     cfg.merge_from_dict(dict(model=changes))
-    return MODELS.build(cfg.model).train()
+    return cfg.model.to_dict()
 
 
-def _neck(feature: Any) -> tuple[tuple, dict]:
-    """Shape of a backbone's feature, and a neck for it."""
-    stages = {}
-    if isinstance(feature, (tuple, list)):
-        if len(feature) > 1 and all(isinstance(stage, Tensor) for stage in feature):
-            stages = dict(in_index=0, keep_stages=True)  # two pathways, as SlowFast's: the slow one
-        feature = feature[0 if stages else -1]
-        if is_map_with_token(feature):  # of MViT, whose head reads the token
-            stages, feature = dict(keep_stages=True, class_token='add'), feature[0]
-    if not isinstance(feature, Tensor):
-        return (), dict(type='DSTSNeck', in_channels=1)  # whose forward pass says what to do
-    channels = feature.shape[1]
-    small = dict(num_layers=2, num_neurons=6) if channels <= 128 else dict(num_layers=3, num_neurons=10)
-    narrow = dict(hidden_channels=256) if channels > 256 else {}  # a neuron holds 13 C^2 weights
-    return tuple(feature.shape[1:]), dict(type='DSTSNeck', in_channels=channels, **narrow, **small, **stages)
+def _shape(feature: Any) -> tuple:
+    """Shape of a clip's feature, of the last stage where there are several."""
+    while isinstance(feature, (tuple, list)) and feature:
+        feature = feature[-1]
+    return tuple(feature.shape[1:]) if isinstance(feature, Tensor) else ()
 
 
 def _kept_bytes(model: nn.Module, data: dict) -> int:

@@ -77,14 +77,17 @@ def test_segments_of_2d_networks_and_stages_of_two_pathways():
     assert run.model['neck']['in_channels'] == 512
     first_stage = dict(num_stages=1, strides=(1,), dilations=(1,), out_indices=(0,))
     assert dry_run(small('tsn_r50', 64, **first_stage), 'dsts', 3, 4, (32, 32)).model['num_segments'] == 4
-    maps = torch.rand(1, 64, 2, 4, 4)
-    assert (
-        module._neck((maps, maps[:, :8]))[1] | dict(in_index=0, keep_stages=True)
-        == module._neck((maps, maps[:, :8]))[1]
-    )
-    token = [maps, torch.rand(1, 64)]
-    assert module._neck([token])[1]['class_token'] == 'add'
-    assert module._neck(torch.rand(1, 2048, 2, 4, 4))[1]['hidden_channels'] == 256
+
+
+def test_a_neck_is_what_attach_would_choose():
+    """A class token is led around it, pooled features are not taken, and wide features get a narrow neck."""
+    mvit = module._attachment(find_backbone('mvit_small'), {}, 16, (224, 224))['neck']
+    assert mvit['class_token'] == 'add' and mvit['keep_stages']
+    with pytest.raises(UsageError, match=r'pooled time and space itself.*tools/attach\.py --pooled'):
+        module._attachment(find_backbone('c3d_sports1m_pretrained'), {}, 16, (112, 112))
+    wide, alone = (dry_run(find_backbone('slowonly_r50'), method, 3, 4, (32, 32)) for method in ('dsts', 'backbone'))
+    assert wide.model['neck']['in_channels'] == 2048
+    assert 0.2 < 1 - alone.parameters / wide.parameters < 0.25
 
 
 @pytest.mark.parametrize(
