@@ -149,6 +149,11 @@ def test_predictions_of_other_clips_are_refused(monkeypatch, capfd, videos, tmp_
         (CHECK, ['none.csv'], 'none.csv: no such file'),
         (CHECK, [str(ROOT / 'docs' / 'none.json')], 'none.json: no such file'),
         (CHECK, ['none.py'], 'config none.py: no such file'),
+        (
+            CHECK,
+            [str(ROOT / 'configs' / 'dsts_toygym.py')],
+            'train_dataloader.dataset.ann_file: data/toygym/toygym_train.txt does not exist. Make it with: python',
+        ),
         (CHECK, ['a.py', 'b.py'], 'a.py is a config, which names its lists; give it alone'),
         (CHECK, ['x.csv', '--clip-len', '0'], 'argument --clip-len: 0 is not positive'),
     ],

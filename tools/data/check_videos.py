@@ -118,6 +118,7 @@ def _root_of(path: str) -> str:
 
 def lists_of_config(cfg: Config, args: argparse.Namespace) -> list[CheckedList]:
     """The lists of a config's loaders, each once."""
+    cli.check_data(cfg, ('train', 'val', 'test'))
     found: dict[tuple, tuple] = {}
     for stage in ('train', 'val', 'test'):
         loader = cfg.get(f'{stage}_dataloader')
