@@ -18,10 +18,12 @@ COMMANDS = [
     for line in block.replace('\\\n', ' ').splitlines()
     if line.startswith('python tools/')
 ]
+# test_tutorial.py runs the one that trains and writes.
+WITH_PYTHON = [page for page in PAGES if blocks(page, 'python') and page.name != 'tutorial.md']
 
 
 @pytest.mark.new_neurons
-@pytest.mark.parametrize('page', [page for page in PAGES if blocks(page, 'python')], ids=lambda page: page.name)
+@pytest.mark.parametrize('page', WITH_PYTHON, ids=lambda page: page.name)
 def test_python_blocks_of_a_page_run_one_after_the_other(page):
     exec(compile('\n'.join(blocks(page, 'python')), str(page), 'exec'), {'__name__': page.stem})
 
