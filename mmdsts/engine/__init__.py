@@ -2,7 +2,7 @@
 
 from .checkpoint_files import CheckpointError
 from .constructor import UDLOptimWrapperConstructor
-from .hooks import DurableCheckpointHook, FiniteHook, RandomStateHook, RoutingWatchHook, StopHook, TemperatureHook
+from .hooks import DurableCheckpointHook, FiniteHook, RandomStateHook, RoutingWatchHook, StopHook
 from .hypergradient import Features, MetaGradient, SimulatedStep, meta_gradient, simulated_step, upstream_gradient
 from .log_processor import LayerLogProcessor
 from .loops import UDLEpochBasedTrainLoop, UDLIterBasedTrainLoop
@@ -22,7 +22,6 @@ __all__ = [
     'RoutingWatchHook',
     'SimulatedStep',
     'StopHook',
-    'TemperatureHook',
     'UDLEpochBasedTrainLoop',
     'UDLIterBasedTrainLoop',
     'UDLOptimWrapper',

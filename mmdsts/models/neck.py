@@ -38,7 +38,7 @@ class DSTSNeck(BaseModule, RoutingRecord):
             Defaults to ``'centered'``: docs/toygym.md has the measurement behind it.
         pulse_scale: What the learned scale of ``'centered'`` starts from, against Gumbel noise of scale 1. Defaults to
             0.5.
-        temperature: Temperature of the Gumbel-Softmax; an attribute, so that a hook can follow a schedule.
+        temperature: Temperature of the Gumbel-Softmax: how soft the gradient of the choice is, never the choice.
             Defaults to 1.
         balance_weight: Weight of the load-balance loss, logged as ``loss_balance``. 0 leaves it out. Defaults
             to 0.
@@ -109,6 +109,8 @@ class DSTSNeck(BaseModule, RoutingRecord):
                 raise ValueError(f'{name} must be at least 1, got {value}')
         if not 0 <= soft_prob <= 1:
             raise ValueError(f'soft_prob must be a probability, got {soft_prob}')
+        if temperature <= 0:
+            raise ValueError(f'temperature must be positive, got {temperature}')
         if gate_noise < 0:
             raise ValueError(f'gate_noise must not be negative, got {gate_noise}')
         if balance_weight < 0:
@@ -124,6 +126,7 @@ class DSTSNeck(BaseModule, RoutingRecord):
                 num_neurons,
                 pulse=pulse,
                 pulse_scale=pulse_scale,
+                temperature=temperature,
                 soft_prob=soft_prob,
                 gate_std=gate_std,
                 gate_noise=gate_noise,
@@ -137,20 +140,7 @@ class DSTSNeck(BaseModule, RoutingRecord):
             last = self.layers[-1].fuse if hidden_channels is None else self.expand
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
-        self.temperature = temperature
         self._had_graph = True
-
-    @property
-    def temperature(self) -> float:
-        """Temperature of the Gumbel-Softmax, the same in all layers. Positive."""
-        return self.layers[0].temperature
-
-    @temperature.setter
-    def temperature(self, value: float) -> None:
-        if value <= 0:
-            raise ValueError(f'temperature must be positive, got {value}')
-        for layer in self.layers:
-            layer.temperature = value
 
     def forward(self, x: FeatureMaps, data_samples: list | None = None) -> tuple[FeatureMaps, dict[str, Tensor]]:
         """Specialize the backbone's feature.

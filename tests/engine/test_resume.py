@@ -33,10 +33,10 @@ def test_resume_is_bit_identical(tmp_path, by, workers, heldout):
         val_dataloader=loader(4),
         **VALIDATION,
         param_scheduler=[dict(type='LinearLR', start_factor=0.1, by_epoch=by_epoch, end=4 if by_epoch else 9)],
-        custom_hooks=[dict(type='EMAHook'), dict(type='TemperatureHook', start=2.0, end=0.5)],
+        custom_hooks=[dict(type='EMAHook')],
     )
     settings.update(dict(epochs=4) if by_epoch else dict(iters=11))
-    results, temperatures = [], []
+    results = []
     for interrupted in (False, True):
         work_dir = tmp_path / str(interrupted)
         if interrupted:
@@ -50,11 +50,9 @@ def test_resume_is_bit_identical(tmp_path, by, workers, heldout):
             runner = build_runner(work_dir, **settings)
         runner.train()
         results.append(full_state(runner))
-        temperatures.append(runner.model.neck.temperature)
     difference = max(float((v - results[1][k]).abs().max()) for k, v in results[0].items() if v is not None)
     print(f'{by} workers={workers} heldout={heldout}: resumed - never stopped: {difference}')
     assert not changed(*results)
-    assert temperatures[0] == temperatures[1]
     assert runner.iter == (12 if by_epoch else 11)
 
 

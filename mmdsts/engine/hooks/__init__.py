@@ -5,7 +5,6 @@ from .finite_hook import FiniteHook
 from .random_state_hook import RandomStateHook
 from .routing_watch_hook import RoutingWatchHook
 from .stop_hook import StopHook
-from .temperature_hook import TemperatureHook
 from .visualization_hook import ViewVisualizationHook
 
 __all__ = [
@@ -14,6 +13,5 @@ __all__ = [
     'RandomStateHook',
     'RoutingWatchHook',
     'StopHook',
-    'TemperatureHook',
     'ViewVisualizationHook',
 ]
