@@ -35,6 +35,18 @@ def one_line(error: BaseException) -> str:
         start = text.rfind(f'{type(error).__name__}: ')
         text = text[start + len(type(error).__name__) + 2 :] if start >= 0 else text.strip().splitlines()[-1]
     text = ' '.join(text.split())
+    reason = _reason(error)
+    if reason and reason not in text:
+        text += f' ({reason})'
     if isinstance(error, (ValueError, FileNotFoundError, KeyError, UsageError)) and text:
         return text
     return f'{type(error).__name__}: {text}' if text else type(error).__name__
+
+
+def _reason(error: BaseException) -> str:
+    """What the first of several import errors said: "please install timm" is also said where timm misses something."""
+    reason = ''
+    while isinstance(error, ImportError):
+        reason = ' '.join(str(error).split())
+        error = error.__cause__ or error.__context__
+    return reason

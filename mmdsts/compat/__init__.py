@@ -22,6 +22,7 @@ from .packages import (
 )
 from .processes import end_process_group, patch_cpu_launcher
 from .recognizers import patch_chunked_testing
+from .unloadable import patch_unloadable_multimodal, patch_unloadable_torchvision
 
 __all__ = [
     'apply_patches',
@@ -37,6 +38,8 @@ __all__ = [
     'patch_missing_drn',
     'patch_missing_importlib_metadata',
     'patch_missing_pkg_resources',
+    'patch_unloadable_multimodal',
+    'patch_unloadable_torchvision',
     'patch_unpacked_sampling',
     'patch_weights_only',
     'require_stack',
@@ -50,9 +53,11 @@ def apply_patches() -> None:
         ImportError: if the stack we plug into is not installed.
     """
     require_stack()
+    patch_unloadable_torchvision()
     patch_missing_importlib_metadata()
     patch_missing_drn()
     patch_missing_pkg_resources()
+    patch_unloadable_multimodal()
     patch_weights_only()
     patch_cpu_launcher()
     patch_chunked_testing()
