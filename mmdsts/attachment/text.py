@@ -9,6 +9,8 @@ from typing import Any
 
 from yapf.yapflib.yapf_api import FormatCode
 
+from mmdsts.compat import is_index_unreadable
+
 _WIDTH = 120
 _STYLE = dict(
     based_on_style='pep8',
@@ -35,12 +37,13 @@ def config_text(base: str, comment: str, changes: dict[str, Any]) -> str:
 def base_of(config: str | os.PathLike, out: str | os.PathLike) -> str:
     """How a config at ``out`` names the config that it inherits from.
 
-    A config that comes with an installed MMAction2 is named by its place there, any other by its path from ``out``.
+    A config that comes with an installed MMAction2 is named by its place there, any other by its path from ``out``, and
+    so are those of MMAction2 1.0 and 1.1, whose own tools cannot look up a place.
     """
     path = Path(config).resolve()
     parts = path.parts
     for i in range(len(parts) - 3):
-        if parts[i : i + 3] == ('mmaction', '.mim', 'configs'):
+        if parts[i : i + 3] == ('mmaction', '.mim', 'configs') and not is_index_unreadable():
             return f'mmaction::{"/".join(parts[i + 3 :])}'
     return Path(os.path.relpath(path, Path(out).resolve().parent)).as_posix()
 

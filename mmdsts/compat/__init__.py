@@ -14,6 +14,7 @@ from .data import (
     patch_unpacked_sampling,
 )
 from .gradcam import patch_gradcam
+from .model_index import is_index_unreadable, patch_model_index
 from .packages import (
     patch_missing_drn,
     patch_missing_importlib_metadata,
@@ -28,6 +29,7 @@ __all__ = [
     'apply_patches',
     'checkpoint_globals',
     'end_process_group',
+    'is_index_unreadable',
     'patch_broken_clips',
     'patch_chunked_testing',
     'patch_cpu_launcher',
@@ -38,6 +40,7 @@ __all__ = [
     'patch_missing_drn',
     'patch_missing_importlib_metadata',
     'patch_missing_pkg_resources',
+    'patch_model_index',
     'patch_unloadable_multimodal',
     'patch_unloadable_torchvision',
     'patch_unpacked_sampling',
@@ -58,6 +61,7 @@ def apply_patches() -> None:
     patch_missing_drn()
     patch_missing_pkg_resources()
     patch_unloadable_multimodal()
+    patch_model_index()
     patch_weights_only()
     patch_cpu_launcher()
     patch_chunked_testing()

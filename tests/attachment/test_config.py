@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import mmaction
 import pytest
 from mmengine.config import Config
 
@@ -37,9 +38,14 @@ def test_the_file_says_what_changes_and_the_rest_is_inherited(tmp_path):
     assert read.custom_imports == dict(imports=['mmdsts'], allow_failed_imports=False)
 
 
-def test_a_config_of_mmaction_is_named_by_its_place_there(tmp_path):
-    path = '/x/site-packages/mmaction/.mim/configs/recognition/tsn/a.py'
-    assert base_of(path, tmp_path / 'b.py') == 'mmaction::recognition/tsn/a.py'
+@pytest.mark.parametrize(
+    ('version', 'name'),
+    [('1.2.0', 'mmaction::recognition/tsn/a.py'), ('1.1.0', '../site/mmaction/.mim/configs/recognition/tsn/a.py')],
+)
+def test_a_config_of_mmaction_is_named_by_its_place_there(monkeypatch, tmp_path, version, name):
+    monkeypatch.setattr(mmaction, '__version__', version)  # up to 1.1 only where mmdsts is imported such a name is read
+    path = tmp_path / 'site' / 'mmaction' / '.mim' / 'configs' / 'recognition' / 'tsn' / 'a.py'
+    assert base_of(path, tmp_path / 'mine' / 'b.py') == name
 
 
 def test_test_clips_that_make_no_views_are_fewer():

@@ -22,6 +22,7 @@ def test_a_second_import_of_the_stack_changes_nothing():
         compat.patch_missing_importlib_metadata,
         compat.patch_missing_drn,
         compat.patch_missing_pkg_resources,
+        compat.patch_model_index,
         compat.patch_unloadable_torchvision,
         compat.patch_unloadable_multimodal,
         compat.patch_weights_only,
