@@ -28,28 +28,41 @@ def config(tmp_path_factory):
     return write(tmp_path_factory.mktemp('run') / 'tiny')
 
 
-def start(config, work_dir, *args, launcher=(), max_epochs=10000):
-    """Start a training that does not end by itself."""
-    command = [
-        sys.executable,
-        *launcher,
-        TRAIN,
-        config,
-        '--work-dir',
-        work_dir,
-        *args,
-        '--cfg-options',
-        f'train_cfg.max_epochs={max_epochs}',
-        'param_scheduler=[]',
-        'default_hooks.checkpoint.max_keep_ckpts=3',
-    ]
-    return subprocess.Popen(
-        list(map(str, command)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=dict(os.environ, OMP_NUM_THREADS='1'),
-    )
+@pytest.fixture
+def start(config):
+    """Starts trainings that do not end by themselves; what a failed test leaves of them ends with it."""
+    started = []
+
+    def start(work_dir, *args, launcher=(), max_epochs=10000):
+        command = [
+            sys.executable,
+            *launcher,
+            TRAIN,
+            config,
+            '--work-dir',
+            work_dir,
+            *args,
+            '--cfg-options',
+            f'train_cfg.max_epochs={max_epochs}',
+            'param_scheduler=[]',
+            'default_hooks.checkpoint.max_keep_ckpts=3',
+        ]
+        process = subprocess.Popen(
+            list(map(str, command)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=dict(os.environ, OMP_NUM_THREADS='1'),
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 def wait_for(process, condition):
@@ -65,15 +78,15 @@ def output(process):
     return process.communicate(timeout=HANG)[0]
 
 
-def test_killed_run_resumes(config, tmp_path):
-    process = start(config, tmp_path)
+def test_killed_run_resumes(start, tmp_path):
+    process = start(tmp_path)
     wait_for(process, (tmp_path / 'epoch_2.pth').exists)
     process.kill()
     output(process)
     # The kill may have come after a later checkpoint: go on from whichever is the newest.
     reached = read_checkpoint(find_resumable([tmp_path]).path)['meta']['epoch']
     assert reached >= 2
-    done = start(config, tmp_path, '--resume', max_epochs=reached + 1)
+    done = start(tmp_path, '--resume', max_epochs=reached + 1)
     text = output(done)
     assert done.returncode == 0, text
     assert f'resumed epoch: {reached}' in text
@@ -81,8 +94,8 @@ def test_killed_run_resumes(config, tmp_path):
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_asked_to_end_it_saves_and_says_how_to_go_on(config, tmp_path, number):
-    process = start(config, tmp_path)
+def test_asked_to_end_it_saves_and_says_how_to_go_on(start, tmp_path, number):
+    process = start(tmp_path)
     wait_for(process, (tmp_path / 'epoch_1.pth').exists)
     os.kill(process.pid, number)
     text = output(process)
@@ -94,9 +107,8 @@ def test_asked_to_end_it_saves_and_says_how_to_go_on(config, tmp_path, number):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='two processes on the CPU')
-def test_where_one_process_is_killed_the_others_end_and_say_so(config, tmp_path):
+def test_where_one_process_is_killed_the_others_end_and_say_so(start, tmp_path):
     process = start(
-        config,
         tmp_path,
         '--launcher',
         'pytorch',
