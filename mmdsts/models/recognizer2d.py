@@ -56,14 +56,25 @@ class DSTSRecognizer2D(Recognizer2D):
 
     Raises:
         ValueError: ``S`` is unknown although there is a neck, or is declared with different values, or a backbone of
-            torchvision has no last map that is known.
+            torchvision has no last map that is known, or the head is made for its logits.
     """
 
     def __init__(self, *args: Any, num_segments: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.backbone_from == 'torchvision' and not hasattr(self.backbone, 'features'):
+            self._refuse_logits()
             give_features(self.backbone)
         self.num_segments = self._resolve_num_segments(num_segments)
+
+    def _refuse_logits(self) -> None:
+        """The parent class hands on the logits of a vision transformer, whose classifier it does not know."""
+        linear = [m for m in getattr(self.backbone, 'heads', nn.Identity()).modules() if isinstance(m, nn.Linear)]
+        expected = getattr(self.cls_head, 'in_channels', None) if self.with_cls_head else None
+        if linear and expected == linear[-1].out_features != linear[0].in_features:
+            raise ValueError(
+                f'cls_head.in_channels={expected} is the number of logits of {type(self.backbone).__name__}, which are '
+                f'left out here; its last map has {linear[0].in_features} channels: set cls_head.in_channels to that'
+            )
 
     def predict(self, inputs: Tensor, data_samples: list, **kwargs: Any) -> list:
         """Scores of a test batch, averaged over views, as in the parent class.

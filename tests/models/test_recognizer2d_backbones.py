@@ -156,6 +156,12 @@ def test_a_classifier_without_a_known_map_is_refused():
 
 
 @pytest.mark.usefixtures('_torchvision')
+def test_a_head_for_the_logits_of_a_vision_transformer_is_refused():
+    with pytest.raises(ValueError, match=f'in_channels=1000 is the number of logits of _Classifier.* has {C} channels'):
+        build(backbone=dict(type='torchvision.net', kind='vit'), cls_head=dict(head('TSNHead'), in_channels=1000))
+
+
+@pytest.mark.usefixtures('_torchvision')
 def test_udl_replays_a_classifier_of_torchvision():
     """The features are recorded by the method that the recognizer calls."""
     model = build(backbone=dict(type='torchvision.net')).train()
