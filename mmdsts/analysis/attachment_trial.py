@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from mmaction.models.backbones import MViT, SwinTransformer3D
 from mmaction.registry import DATASETS
-from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import revert_sync_batchnorm
@@ -24,6 +23,7 @@ from mmdsts.attachment.config import changes
 from mmdsts.attachment.dry_run import build
 from mmdsts.attachment.sampling import Sampling
 from mmdsts.engine.update_config import plain, type_name
+from mmdsts.evaluation.samples import labelled, score_of
 
 _BLOCKS = 4  # of transformers, one a stage where they have stages
 _SIZES = dict(VisionTransformer=32, TimeSformer=32, C3D=112)
@@ -66,10 +66,7 @@ class NoiseClips(Dataset):
         return len(self.inputs)
 
     def __getitem__(self, index: int) -> dict:
-        sample = ActionDataSample()
-        label = index % self.num_classes
-        sample = sample.set_gt_label(label) if hasattr(sample, 'set_gt_label') else sample.set_gt_labels(label)
-        return dict(inputs=self.inputs[index].clone(), data_samples=sample)
+        return dict(inputs=self.inputs[index].clone(), data_samples=labelled(index % self.num_classes))
 
 
 def try_attachment(cfg: Config, options: Options = Options()) -> tuple[Attachment, Trial]:
@@ -123,7 +120,7 @@ def _scores(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
     clip = NoiseClips(shape, 2, size=1)[0]
     np.random.seed(0)  # TRN draws relations of frames
     sample = model.test_step(dict(inputs=[clip['inputs']], data_samples=[clip['data_samples']]))[0]
-    return sample.pred_score if 'pred_score' in sample else sample.pred_scores.item
+    return score_of(sample)
 
 
 def _reduce(cfg: Config, sampling: Sampling) -> Sampling:

@@ -10,6 +10,7 @@ from mmaction.models.recognizers import BaseRecognizer
 from mmaction.structures import ActionDataSample
 from torch import Tensor
 
+from mmdsts.evaluation.samples import score_of
 from mmdsts.models.record import last_active_neurons
 
 from .checkpoint import load_deployed
@@ -53,7 +54,7 @@ def answer(model: BaseRecognizer, inputs: Tensor) -> Answer:
     """
     samples = [ActionDataSample() for _ in inputs]
     predictions = model.eval().test_step(dict(inputs=list(inputs), data_samples=samples))
-    return Answer(torch.stack([sample.pred_score for sample in predictions]), torch.stack(last_active_neurons(model)))
+    return Answer(torch.stack([score_of(sample) for sample in predictions]), torch.stack(last_active_neurons(model)))
 
 
 def answer_of_file(path: str | PathLike, form: str, inputs: Tensor) -> Answer:

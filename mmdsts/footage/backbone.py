@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import torch
 from mmaction.registry import MODELS
-from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.utils import get_installed_path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 import mmdsts
 from mmdsts.attachment import Options, decide
 from mmdsts.errors import UsageError, one_line
+from mmdsts.evaluation.samples import labelled
 from mmdsts.models.building import quietly, without_weights
 
 #: With these names: what is trained between backbone and head, and how, as in tools/ablate.py.
@@ -144,7 +144,7 @@ def dry_run(
                 changes.setdefault(part, {}).update(num_segments=clip_len)
     shape = (clip_len, 3, *size[::-1]) if backbone.is_2d else (1, 3, clip_len, *size[::-1])
     inputs = torch.randint(256, (clips, *shape), dtype=torch.uint8)
-    samples = [ActionDataSample().set_gt_label(i % num_classes) for i in range(clips)]
+    samples = [labelled(i % num_classes) for i in range(clips)]
     with DefaultScope.overwrite_default_scope('mmaction'), quietly():
         try:
             model = _built(backbone.model, changes)

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmaction.registry import MODELS
-from mmaction.structures import ActionDataSample
 from mmaction.utils.gradcam_utils import GradCAM
 
 from mmdsts.compat import patch_gradcam
+from mmdsts.evaluation.samples import labelled
 
 from ..engine.toy_recognizer import recognizer_config
 from ..models.recognizers2d import C, S, head
@@ -45,7 +45,7 @@ def test_map_of_a_layer_is_that_of_the_definition(kind, layer):
         seen['out'].retain_grad()
 
     handle = module.register_forward_hook(keep)
-    sample = ActionDataSample().set_gt_label(1)
+    sample = labelled(1)
     blended, scores = GradCAM(model, layer)(dict(inputs=list(inputs), data_samples=[sample]))
     handle.remove()
     assert blended.shape == (1, 4 if kind == '3d' else S, 8, 8, 3)

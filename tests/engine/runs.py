@@ -15,6 +15,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
+from mmdsts.evaluation.samples import labelled
+
 from .toy_recognizer import CLASSES, recognizer_config, state_of
 
 VALIDATION = dict(val_cfg=dict(), val_evaluator=dict(type='AccMetric'))
@@ -38,7 +40,7 @@ class ToyClips(Dataset):
         inputs = self.inputs[index].clone()
         if self.augment:
             inputs += 0.1 * (torch.randn(1) + np.random.randn())
-        sample = ActionDataSample(metainfo=dict(index=int(index))).set_gt_label(int(self.labels[index]))
+        sample = labelled(int(self.labels[index]), ActionDataSample(metainfo=dict(index=int(index))))
         return dict(inputs=inputs, data_samples=sample)
 
 

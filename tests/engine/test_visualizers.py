@@ -12,6 +12,7 @@ from mmaction.structures import ActionDataSample
 from mmengine.visualization import BaseVisBackend, Visualizer
 
 from mmdsts.engine.hooks.visualization_hook import with_drawn_names
+from mmdsts.evaluation.samples import labelled
 
 from .runs import VALIDATION, build_runner, loader
 
@@ -97,7 +98,7 @@ def test_drawn_clips_arrive_with_label_and_prediction(tmp_path, monkeypatch):
 
 
 def test_what_is_drawn_of_a_sample():
-    sample = ActionDataSample().set_gt_label(2).set_pred_score(torch.tensor([0.1, 0.7, 0.2]))
+    sample = labelled(2).set_pred_score(torch.tensor([0.1, 0.7, 0.2]))
     drawn = with_drawn_names(sample)
     assert drawn.pred_labels.item.tolist() == [1] and drawn.gt_labels.item.tolist() == [2]
     assert 'pred_labels' not in sample

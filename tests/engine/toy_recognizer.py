@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 from mmaction.registry import MODELS
-from mmaction.structures import ActionDataSample
 from mmengine.model import BaseModule
 from torch import nn
+
+from mmdsts.evaluation.samples import labelled
 
 CLASSES = 3
 WIDTH = 6
@@ -81,7 +82,7 @@ def make_batch(size: int = 4, seed: int = 0, dtype=torch.float64) -> dict:
     generator = torch.Generator().manual_seed(seed)
     inputs = [torch.randn(1, 3, 2, 8, 8, generator=generator, dtype=dtype) for _ in range(size)]
     labels = torch.randint(CLASSES, (size,), generator=generator)
-    samples = [ActionDataSample().set_gt_label(int(label)) for label in labels]
+    samples = [labelled(int(label)) for label in labels]
     return dict(inputs=inputs, data_samples=samples)
 
 

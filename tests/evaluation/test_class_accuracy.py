@@ -7,8 +7,7 @@ from mmaction.registry import METRICS
 from mmengine.evaluator import Evaluator
 
 from mmdsts.evaluation import ClassAccuracyMetric
-
-from ..action_samples import labelled
+from mmdsts.evaluation.samples import labelled
 
 
 def sample(scores, label):

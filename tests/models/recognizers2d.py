@@ -6,9 +6,8 @@ import torch
 from mmaction.registry import MODELS
 from torch import nn
 
+from mmdsts.evaluation.samples import labelled, score_of
 from mmdsts.models import DSTSRecognizer2D
-
-from ..action_samples import labelled, predicted_scores
 
 S, C, K = 4, 8, 5  # frames of a view, channels, classes
 
@@ -82,7 +81,7 @@ def samples(n):
 
 @torch.no_grad()
 def predict(model, inputs):
-    return torch.stack([predicted_scores(s) for s in model.predict(inputs, samples(len(inputs)))])
+    return torch.stack([score_of(s) for s in model.predict(inputs, samples(len(inputs)))])
 
 
 def tsm(num_segments=S, **kwargs):

@@ -11,10 +11,9 @@ from mmaction.registry import MODELS
 from torch import nn
 
 import mmdsts
+from mmdsts.evaluation.samples import labelled
 from mmdsts.models import DSTSNeck
 from mmdsts.models.feature import FeatureAdapter
-
-from ..action_samples import labelled
 
 SLOWFAST = dict(
     type='ResNet3dSlowFast',

@@ -8,7 +8,8 @@ import torch
 from mmaction.datasets.transforms import FormatShape, PackActionInputs, SampleFrames, TenCrop, ThreeCrop
 from mmaction.models import Recognizer2D
 
-from ..action_samples import predicted_scores
+from mmdsts.evaluation.samples import labelled, score_of
+
 from .recognizers2d import C, S, build, head, predict, samples, videos
 
 
@@ -77,7 +78,7 @@ def _times_of_frames(num_clips, clip_len=1, crops=1, twice=False, frames=100):
     if crops == 10:
         results = TenCrop(crop_size=8)(results)
     packed = PackActionInputs()(FormatShape('NCHW')(results))
-    return packed['inputs'][None].float(), [packed['data_samples'].set_gt_label(0)], results['frame_inds']
+    return packed['inputs'][None].float(), [labelled(0, packed['data_samples'])], results['frame_inds']
 
 
 @pytest.mark.parametrize('crops', [1, 10])
@@ -86,9 +87,9 @@ def test_more_test_clips_than_segments_make_views_that_span_the_video(crops):
     inputs, data_samples, times = _times_of_frames(num_clips=25, crops=crops)
     model = build(num_segments=5)
     with torch.no_grad():
-        scores = predicted_scores(model.predict(inputs, data_samples)[0])
+        scores = score_of(model.predict(inputs, data_samples)[0])
         views = [inputs[:, crop * 25 + first : (crop + 1) * 25 : 5] for crop in range(crops) for first in range(5)]
-        alone = [predicted_scores(model.predict(view, samples(1))[0]) for view in views]
+        alone = [score_of(model.predict(view, samples(1))[0]) for view in views]
     torch.testing.assert_close(scores, torch.stack(alone).mean(0))
     # Each view has one frame of each fifth of the video, as the view of a training clip.
     for first in range(5):

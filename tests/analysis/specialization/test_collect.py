@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from mmaction.registry import MODELS
-from mmaction.structures import ActionDataSample
 from torch import nn
 
 from mmdsts.analysis.specialization.collect import collect, find_neck, neurons_replaced
 from mmdsts.cli import UsageError
+from mmdsts.evaluation.samples import labelled
 from mmdsts.models import DSTSLayer, DSTSNeck
 
 N = 4
@@ -46,7 +46,7 @@ class Clips:
         inputs = torch.zeros(len(pulses), N + 1, 1, 2, 2)
         inputs[:, :N] = pulses[:, :, None, None, None]
         inputs[:, N] = 1
-        return dict(inputs=inputs, data_samples=ActionDataSample().set_gt_label(self.labels[index]))
+        return dict(inputs=inputs, data_samples=labelled(self.labels[index]))
 
 
 def telling_model(layers=1, **neck):
