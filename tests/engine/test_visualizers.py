@@ -56,17 +56,15 @@ def train(work_dir, backend, **settings):
 
 FIGURES = [f'{name}/l{layer}' for name in ('agreement', 'entropy', 'temporal', 'flipped') for layer in (0, 1)]
 FIGURES += [f'share/l{layer}_n{neuron}' for layer in (0, 1) for neuron in range(3)]
-FIGURES += ['loss', 'loss_balance', 'heldout_loss', 'upstream_grad_norm', 'lr', 'upstream_lr', 'temperature']
+FIGURES += ['loss', 'loss_balance', 'heldout_loss', 'upstream_grad_norm', 'lr', 'upstream_lr']
 
 
 def test_figures_of_the_neck_arrive_by_name_and_step(tmp_path):
-    temperature = dict(type='TemperatureHook', start=2.0, end=0.5, policy='linear')
     kept = train(
         tmp_path,
         'KeepingBackend',
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.05)),
         log_processor=dict(type='LayerLogProcessor', window_size=1),
-        custom_hooks=[temperature],
     ).scalars
     # A name and the part of the neck behind a slash: TensorBoard and others group by it.
     assert {name: sorted(kept.get(name, {})) for name in FIGURES} == {name: [*range(1, STEPS + 1)] for name in FIGURES}
@@ -75,7 +73,6 @@ def test_figures_of_the_neck_arrive_by_name_and_step(tmp_path):
         assert all(isinstance(value, (int, float, torch.Tensor, np.number)) for value in values.values()), name
     for step in range(1, STEPS + 1):
         assert sum(kept[f'share/l1_n{neuron}'][step] for neuron in range(3)) == pytest.approx(1)
-    assert kept['temperature'] == pytest.approx({step: 2 - 0.25 * (step - 1) for step in range(1, STEPS + 1)})
     # Validations are counted in epochs, as MMEngine does.
     assert sorted(kept['acc/top1']) == [1, 2]
 
