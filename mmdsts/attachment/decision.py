@@ -19,7 +19,7 @@ from mmdsts.models.feature import FeatureAdapter, is_map_with_token
 
 from .dry_run import DryRun, NeckStandIn, dry_run, run
 from .options import Options
-from .sampling import Sampling, sampling_of
+from .sampling import LOADERS, Sampling, sampling_of
 from .width import count_neck, layer_width, sizes
 
 #: Backbones that pool, and what hands on their map, too.
@@ -75,6 +75,11 @@ def decide(cfg: Any, options: Options = Options(), name: str | None = None) -> A
     model = plain(cfg.get('model') or {})
     is_2d = _is_2d(model, name)
     sampling = sampling_of(cfg)
+    if sampling is None and not any(cfg.get(loader) for loader in LOADERS):
+        raise UsageError(
+            f'config {name}: it has a model and no data loaders, whose pipelines say how many frames a clip has '
+            '(clip_len). Attach to a config that inherits from it by _base_ and has them'
+        )
     if sampling is None:
         raise UsageError(f'config {name}: no pipeline of its data loaders says clip_len, the frames of a clip')
     base = dict(model, type='DSTSRecognizer2D', num_segments=_segments(model, sampling)) if is_2d else dict(model)

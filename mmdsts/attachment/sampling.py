@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Iterator, NamedTuple
 
-_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+#: Loaders of a config, in the order in which they are asked.
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 #: Height and width where a pipeline changes neither: a fully convolutional backbone takes any.
 _SIZE = (224, 224)
 
@@ -27,7 +28,7 @@ class Sampling(NamedTuple):
     size_said: bool
 
 
-def sampling_of(cfg: Any, loaders: tuple[str, ...] = _LOADERS) -> Sampling | None:
+def sampling_of(cfg: Any, loaders: tuple[str, ...] = LOADERS) -> Sampling | None:
     """That of the first pipeline that says how long its clips are; ``None`` if no loader has one."""
     return next(
         (sampling for name in loaders for sampling in map(_sampling, _datasets(cfg.get(name))) if sampling), None

@@ -91,6 +91,10 @@ def slowonly(**changes) -> Config:
     return config(SLOWONLY, dict(type='I3DHead', in_channels=32), **changes)
 
 
+#: Large enough for a neck of the default size in a quarter of its parameters.
+WIDE = config(dict(SLOWONLY, base_channels=16), dict(type='I3DHead', in_channels=128))
+
+
 def _cnn2d(kind, **settings):
     return dict(type=kind, depth=18, pretrained=None, **settings)
 

@@ -91,7 +91,8 @@ def test_pooled_features_only_when_asked_for():
         ),
         (Config(dict(model=dict(type='NoSuch'))), "'NoSuch' is no recognizer that is registered here"),
         (slowonly(neck=dict(type='DSTSNeck', in_channels=32)), 'its model has a DSTS neck already'),
-        (slowonly(loaders=dict(train_dataloader={})), 'no pipeline of its data loaders says clip_len'),
+        (slowonly(loaders=dict(train_dataloader=None)), 'it has a model and no data loaders.* inherits from it'),
+        (slowonly(loaders=dict(train_dataloader=dict(dataset={}))), 'no pipeline of its data loaders says clip_len'),
         (config(dict(type='NoNet'), dict(type='I3DHead', in_channels=8)), 'model cannot be built: .*NoNet'),
         (
             config(dict(type='C3D', pretrained=None), dict(type='I3DHead', in_channels=8)),
