@@ -9,14 +9,13 @@ from functools import lru_cache
 
 import pytest
 
-from .pages import PAGES, ROOT, blocks
+from .pages import PAGES, ROOT, blocks, commands
 
 COMMANDS = [
-    pytest.param(line, id=f'{page.name}: {line}')
+    pytest.param(command, id=f'{page.name}: {command}')
     for page in PAGES
-    for block in blocks(page, 'bash')
-    for line in block.replace('\\\n', ' ').splitlines()
-    if line.startswith('python tools/')
+    for command in commands(page)
+    if command.startswith('python tools/')
 ]
 # test_tutorial.py runs the one that trains and writes.
 WITH_PYTHON = [page for page in PAGES if blocks(page, 'python') and page.name != 'tutorial.md']
