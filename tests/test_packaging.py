@@ -152,3 +152,12 @@ def test_model_index_names_configs_that_exist_and_claims_no_result():
 def test_version_is_the_same_everywhere(tree):
     done = subprocess.run([sys.executable, 'setup.py', '--version'], cwd=tree, capture_output=True, text=True)
     assert done.stdout.split()[-1] == mmdsts.__version__
+
+
+def test_sessions_of_nox_have_an_mmcv_that_their_mmaction_takes():
+    sessions = re.findall(
+        r"nox\.param\('.*', 'mmcv(?:-lite)?==(.*)', '(.*)', \w+, id=", (ROOT / 'noxfile.py').read_text()
+    )
+    assert len(sessions) > 5
+    assert all(mmcv < '2.1' for mmcv, mmaction in sessions if mmaction < '1.2')  # 1.0 and 1.1 end at the import
+    assert all('2.1' <= mmcv < '2.2' for mmcv, mmaction in sessions if mmaction == '1.2.0')
