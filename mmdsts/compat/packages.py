@@ -85,7 +85,7 @@ def patch_missing_importlib_metadata() -> bool:
     user = 'mmaction.utils.dependency'
     if user in sys.modules or importlib.util.find_spec('importlib_metadata') is not None:
         return False
-    if importlib.util.find_spec(user) is None:  # MMAction2 1.0 has no such module
+    if importlib.util.find_spec(user) is None:  # MMAction2 1.0 and 1.1 have no such module
         return False
     sys.modules['importlib_metadata'] = importlib.metadata
     try:

@@ -78,7 +78,7 @@ def patch_unloadable_multimodal() -> bool:
         bool: whether they were left out by this call.
     """
     user = 'mmaction.utils.dependency'
-    if 'mmaction.models' in sys.modules or importlib.util.find_spec(user) is None:  # MMAction2 1.0 has no such models
+    if 'mmaction.models' in sys.modules or importlib.util.find_spec(user) is None:  # MMAction2 1.0 and 1.1 have none
         return False
     dependency = importlib.import_module(user)
     if not dependency.WITH_MULTIMODAL:

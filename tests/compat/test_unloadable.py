@@ -92,7 +92,7 @@ def test_without_torchvision_imports_stay_as_they_are(torchvision, monkeypatch):
     assert sys.meta_path == before
 
 
-@pytest.mark.skipif(importlib.util.find_spec('mmaction.models.multimodal') is None, reason='MMAction2 1.0 has none')
+@pytest.mark.skipif(importlib.util.find_spec('mmaction.models.multimodal') is None, reason='since MMAction2 1.2')
 def test_multimodal_models_that_cannot_be_imported_are_left_out(install):
     install('transformers', '4.99.0', '')
     assert python("""

@@ -100,7 +100,7 @@ def test_what_is_drawn_of_a_sample():
     assert drawn.pred_labels.item.tolist() == [1] and drawn.gt_labels.item.tolist() == [2]
     assert 'pred_labels' not in sample
     # Scores of several modalities have no one best class.
-    several = ActionDataSample().set_pred_score(dict(RGB=torch.rand(3)))
+    several = ActionDataSample(pred_score=dict(RGB=torch.rand(3)))
     assert with_drawn_names(several).keys() == ['pred_score']
 
 

@@ -13,6 +13,9 @@ from mmdsts.evaluation.samples import labelled
 def sample(scores, label):
     """A sample after ``predict``, under the names of the installed MMAction2."""
     made, scores = labelled(label), torch.as_tensor(scores, dtype=torch.float32)
+    if scores.dim() > 1:  # MMAction2 1.0 and 1.1 do not set these
+        made.pred_score = scores
+        return made
     return made.set_pred_score(scores) if hasattr(made, 'set_pred_score') else made.set_pred_scores(scores)
 
 

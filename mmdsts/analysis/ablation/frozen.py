@@ -40,7 +40,7 @@ class _Sample(NamedTuple):
 
     @property
     def gt_labels(self) -> _Sample:
-        """Where MMAction2 1.0 looks: ``gt_labels.item``."""
+        """Where MMAction2 1.0 and 1.1 look: ``gt_labels.item``."""
         return self
 
 
