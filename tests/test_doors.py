@@ -9,6 +9,8 @@ from mmaction.apis import MMAction2Inferencer, inference_recognizer, init_recogn
 from mmaction.registry import MODELS
 from mmengine.config import Config
 
+from mmdsts.evaluation.samples import score_of
+
 from .test_configs import reduce, videos  # noqa: F401  videos is a fixture
 
 ROOT = Path(__file__).parents[1]
@@ -29,9 +31,9 @@ def test_inferencer_and_functions_agree(run):
     config, checkpoint, video = run
     model = init_recognizer(config, checkpoint, device='cpu')
     sample = inference_recognizer(model, video)
-    assert sample.pred_score.sum() == pytest.approx(1)
+    assert score_of(sample).sum() == pytest.approx(1)
     assert [index.shape[0] for index in model.neck.last_active][0] >= 1
 
     found = MMAction2Inferencer(rec=config, rec_weights=checkpoint, device='cpu')(video)['predictions'][0]
-    assert found['rec_labels'] == [[int(sample.pred_score.argmax())]]
-    assert found['rec_scores'][0] == pytest.approx(sample.pred_score.tolist(), abs=1e-6)
+    assert found['rec_labels'] == [[int(score_of(sample).argmax())]]
+    assert found['rec_scores'][0] == pytest.approx(score_of(sample).tolist(), abs=1e-6)
