@@ -42,10 +42,12 @@ class VisionTransformerWithMap(_WithMap, VisionTransformer):
 
     def forward(self, x: Tensor) -> Any:
         """As the parent class where ``return_feat_map=True``, which returns the map alone."""
-        return VisionTransformer.forward(self, x) if self.return_feat_map else super().forward(x)
+        alone = getattr(self, 'return_feat_map', False)  # MMAction2 1.0 has no such option
+        return VisionTransformer.forward(self, x) if alone else super().forward(x)
 
     def _map(self, tokens: Tensor, x: Tensor) -> Tensor:
-        height, width = (size // self.patch_size for size in x.shape[-2:])
+        patch = self.patch_embed.projection.kernel_size[-1]
+        height, width = (size // patch for size in x.shape[-2:])
         return TokenGrid((tokens.shape[1] // (height * width), height, width)).fold(tokens)
 
 

@@ -72,7 +72,7 @@ def test_pipeline_lays_frames_out_view_by_view(twice, crops):
 def _times_of_frames(num_clips, clip_len=1, crops=1, twice=False, frames=100):
     """A packed test sample whose frames show their time in each pixel, and which times were sampled."""
     results = SampleFrames(clip_len=clip_len, num_clips=num_clips, twice_sample=twice, test_mode=True)(
-        dict(total_frames=frames, start_index=0)
+        dict(total_frames=frames, start_index=0, label=0)  # MMAction2 1.0 packs no sample without a label
     )
     results['imgs'] = [np.full((8, 16, 3), i, np.float32) for i in results['frame_inds']]
     if crops == 10:
