@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import logging
+import re
+from pathlib import Path
 
+import mmaction
 import pytest
 from mmengine.config import Config
 
@@ -62,6 +65,21 @@ def test_wrong_arguments_are_one_line(monkeypatch, capfd, zoo, args, message):
     (zoo / 'a.csv').write_text('config,found,result\nb,c\n')
     assert run(monkeypatch, ZOO, '--zoo', zoo, *args) == 2
     assert message in capfd.readouterr().err.splitlines()[-1]
+
+
+def test_the_page_of_the_documentation_has_every_config():
+    text, zoo = (ROOT / 'docs' / 'attach_zoo.md').read_text(), Path(mmaction.__file__).parent / '.mim' / 'configs'
+    if f'MMAction2 {mmaction.__version__},' not in text:
+        pytest.skip('the page is of another version of MMAction2')
+    found = set()
+    for family, part in re.findall(r'^## (.+)\n((?:(?!## ).*\n)*)', text, flags=re.M):
+        names = re.findall(r'^(?:- |\| )(\S+)', part, flags=re.M)
+        found |= {name if family == 'Not tried yet' else f'{family}/{name}' for name in names}
+    assert 'FAILS' not in text
+    expected = {
+        path.relative_to(zoo).with_suffix('').as_posix() for path in zoo.rglob('*.py') if '_base_' not in path.parts
+    }
+    assert expected <= found
 
 
 def test_a_failure_is_in_the_counts_and_in_the_table():
