@@ -23,7 +23,6 @@ NOT_RUN = {
     'tools, which it starts',
     'make ': 'is what starts the tests; tests/docs/test_commands.py runs what make demo calls, tests/docs/test_site.py '
     'builds the site',
-    'python -m mmdsts NAME ': 'names no tool',
     'python -m pytest ': 'is among these tests',
     'python -m tests.stress.kill_training ': 'takes minutes; tests/engine/test_checkpoint_hook.py and '
     'tests/tools/test_ended_runs.py kill at chosen moments',
@@ -44,6 +43,7 @@ WORDS = {
     r'CONFIG\.py': 'configs/dsts_toygym.py',
     'CONFIG': 'configs/dsts_toygym.py',
     'CHECKPOINT': 'work_dirs/dsts_toygym/epoch_1.pth',
+    r'IN\.pth': 'work_dirs/dsts_toygym/epoch_1.pth',
     'VIDEO': 'data/toygym/videos/ToyGym00096_E_000000_000002_A_0000_0002.mp4',
     'ToyGym00960_E_000000_000002_A_0000_0002.mp4': 'ToyGym00096_E_000000_000002_A_0000_0002.mp4',
     'GPUS': '1',
@@ -58,7 +58,6 @@ WORDS = {
 SMALLER = {
     'python tools/data/make_toygym.py ': '--clips-per-class 4 --val-clips-per-class 1 --workers 1',
     'python tools/data/prepare_videos.py ': '--epochs 1 --memory 1',
-    'python -m mmdsts train CONFIG.py ': '--cfg-options train_cfg.max_epochs=2',
     'python tools/train.py data/footage/': '--seed 0',
     'python tools/train.py configs/dsts_finegym.py ': '--cfg-options load_from=None train_cfg.max_epochs=1 '
     'train_dataloader.batch_size=2 '
@@ -116,8 +115,7 @@ def walk(page, monkeypatch, capfd):
 
 def type_in(command, monkeypatch):
     """Exit status of a command. Tools run in this process, which has imported everything already."""
-    command = command.replace('python -m mmdsts ', 'python mmdsts/__main__.py ')
-    if not command.startswith(('python tools/', 'python mmdsts/')):
+    if not command.startswith('python tools/'):
         return subprocess.run(['bash', '-ec', command]).returncode
     words = [str(path) for word in shlex.split(command)[1:] for path in (sorted(Path().glob(word)) or [word])]
     return run(monkeypatch, ROOT / words[0], *words[1:])

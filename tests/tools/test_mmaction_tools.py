@@ -16,10 +16,8 @@ from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
-from mmdsts.__main__ import main
-
 from ..engine.toy_recognizer import build_recognizer
-from .tiny_run import THEIRS, run
+from .tiny_run import THEIRS, TOOLS, run
 
 pytestmark = pytest.mark.new_neurons
 
@@ -62,8 +60,7 @@ def accuracies(path):
 
 def test_publish_model_keeps_the_scores(monkeypatch, udl, tmp_path):
     config, work_dir, predictions = udl
-    monkeypatch.setattr(sys, 'argv', ['', 'publish_model', str(work_dir / 'epoch_2.pth'), str(tmp_path / 'out.pth')])
-    main()
+    assert run(monkeypatch, TOOLS / 'publish_model.py', work_dir / 'epoch_2.pth', tmp_path / 'out.pth') == 0
     (published,) = tmp_path.glob('out_*-????????.pth')
     assert not {'optimizer', 'message_hub', 'param_schedulers'} & torch.load(published, weights_only=True).keys()
     assert torch.equal(scores(predict(config, published, tmp_path)), scores(predictions))
@@ -112,8 +109,8 @@ def test_report_accuracy_agrees_with_the_scores(monkeypatch, capsys, udl):
 def test_confusion_matrix_counts_each_clip(monkeypatch, udl, tmp_path):
     config, _, predictions = udl
     out = tmp_path / 'matrix.pkl'
-    monkeypatch.setattr(sys, 'argv', ['', 'confusion_matrix', str(config), str(predictions), '--out', str(out)])
-    main()
+    tool = THEIRS / 'analysis_tools' / 'confusion_matrix.py'
+    assert run(monkeypatch, tool, config, predictions, '--out', out) == 0
     matrix = pickle.loads(out.read_bytes())
     assert matrix.sum() == 8 and matrix.trace() / 8 == pytest.approx(accuracies(predictions)[0])
 
