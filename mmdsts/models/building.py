@@ -6,16 +6,25 @@ import logging
 from contextlib import contextmanager
 from typing import Any, Iterator
 
+from mmengine.logging import MMLogger
+
 
 @contextmanager
 def quietly() -> Iterator[None]:
     """Leave out the pages that MMEngine and some backbones log about how each weight starts."""
     before = logging.root.manager.disable
-    logging.disable(max(before, logging.INFO))
+    _disable(max(before, logging.INFO))
     try:
         yield
     finally:
-        logging.disable(before)
+        _disable(before)
+
+
+def _disable(level: int) -> None:
+    logging.disable(level)
+    # MMEngine's loggers remember what was enabled, and logging, which does not know them, cannot make them forget.
+    logger = MMLogger.get_current_instance()
+    logger.setLevel(logger.level)
 
 
 def without_weights(part: Any) -> Any:
