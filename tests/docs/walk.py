@@ -31,6 +31,8 @@ NOT_RUN = {
     'python tools/benchmark.py ': 'takes minutes; tests/benchmarks/test_suites.py runs each suite at a small size',
     'python tools/train.py configs/slowonly_grid_digits.py ': 'needs clips that may not be given away',
     'python tools/ablate.py configs/dsts_grid_digits.py ': 'needs clips that may not be given away',
+    'python tools/ablate.py configs/dsts_toygym_finetune.py --checkpoint toy/epoch_12.pth ': 'starts from a whole '
+    'training; test_make_demo of tests/docs/test_commands.py runs the like',
 }
 if shutil.which('ffmpeg') is None:
     NOT_RUN['python tools/data/prepare_finegym.py --cut '] = (
