@@ -37,13 +37,20 @@ def sampling_of(cfg: Any, loaders: tuple[str, ...] = LOADERS) -> Sampling | None
 
 def _sampling(dataset: dict) -> Sampling | None:
     steps = [step for step in dataset.get('pipeline') or [] if isinstance(step, dict)]
-    sampling = next((step for step in steps if isinstance(step.get('clip_len'), int)), None)
+    sampling = next((step for step in steps if _clip_len(step)), None)
     if sampling is None:
         return None
-    clip_len, num_clips = sampling['clip_len'], sampling.get('num_clips', 1)
+    clip_len, num_clips = _clip_len(sampling), sampling.get('num_clips', 1)
     frames = num_clips if dataset.get('modality') == 'Flow' else clip_len * num_clips
     size = _size(steps)
     return Sampling(clip_len, num_clips, size or _SIZE, frames, size is not None)
+
+
+def _clip_len(step: dict) -> int | None:
+    value = step.get('clip_len')
+    if isinstance(value, dict) and len(value) == 1:  # of the only modality
+        (value,) = value.values()
+    return value if isinstance(value, int) else None
 
 
 def _size(steps: list[dict]) -> tuple[int, int] | None:
