@@ -67,6 +67,10 @@ def test_wrong_arguments_are_one_line(monkeypatch, capfd, zoo, args, message):
     assert message in capfd.readouterr().err.splitlines()[-1]
 
 
+#: Its rate of 0.4 is for 256 clips. On two, the loss of plain training grows from 6 to 480 in four iterations, too.
+DIVERGES = {'slowonly_r50_8xb32-u48-240e_k400-keypoint'}
+
+
 def test_the_page_of_the_documentation_has_every_config():
     text, zoo = (ROOT / 'docs' / 'attach_zoo.md').read_text(), Path(mmaction.__file__).parent / '.mim' / 'configs'
     if f'MMAction2 {mmaction.__version__},' not in text:
@@ -75,7 +79,7 @@ def test_the_page_of_the_documentation_has_every_config():
     for family, part in re.findall(r'^## (.+)\n((?:(?!## ).*\n)*)', text, flags=re.M):
         names = re.findall(r'^(?:- |\| )(\S+)', part, flags=re.M)
         found |= {name if family == 'Not tried yet' else f'{family}/{name}' for name in names}
-    assert 'FAILS' not in text
+    assert set(re.findall(r'^\| (\S+) \|.*FAILS', text, flags=re.M)) == DIVERGES
     expected = {
         path.relative_to(zoo).with_suffix('').as_posix() for path in zoo.rglob('*.py') if '_base_' not in path.parts
     }
