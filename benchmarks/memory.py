@@ -34,6 +34,11 @@ def peak_memory(run: Callable[[], Any], device: str) -> int:
         run()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
+    # Once in some forty runs of the tests a trace had no rise of memory in it, though the run allocates.
+    return next((peak for peak in (_profiled_peak(run) for _ in range(3)) if peak), 0)
+
+
+def _profiled_peak(run: Callable[[], Any]) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         run()
     with tempfile.TemporaryDirectory() as folder:
@@ -41,9 +46,12 @@ def peak_memory(run: Callable[[], Any], device: str) -> int:
         recorded.export_chrome_trace(str(trace))
         events = json.loads(trace.read_text(encoding='utf-8'))['traceEvents']
     changes = sorted(
-        (event['ts'], event['args']['Bytes'])
-        for event in events
-        if event.get('name') == '[memory]' and event['args']['Device Type'] == 0
+        (
+            (event['ts'], event['args']['Bytes'])
+            for event in events
+            if event.get('name') == '[memory]' and event['args']['Device Type'] == 0
+        ),
+        key=lambda change: change[0],  # in one microsecond: in the order of the trace
     )
     held = peak = 0
     for _, change in changes:
