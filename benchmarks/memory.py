@@ -34,7 +34,7 @@ def peak_memory(run: Callable[[], Any], device: str) -> int:
         run()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    # Once in some forty runs of the tests a trace had no rise of memory in it, though the run allocates.
+    # A trace without any rise of memory has been seen, rarely, of a run that allocates: it says nothing.
     return next((peak for peak in (_profiled_peak(run) for _ in range(3)) if peak), 0)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import mmdsts
 from mmdsts.attachment import Options, decide
+from mmdsts.attachment.dry_run import tensors_of
 from mmdsts.errors import UsageError, one_line
 from mmdsts.evaluation.samples import labelled
 from mmdsts.models.building import quietly, without_weights
@@ -196,10 +197,8 @@ def _merged(model: dict, changes: dict) -> dict:
 
 
 def _shape(feature: Any) -> tuple:
-    """Shape of a clip's feature, of the last stage where there are several."""
-    while isinstance(feature, (tuple, list)) and feature:
-        feature = feature[-1]
-    return tuple(feature.shape[1:]) if isinstance(feature, Tensor) else ()
+    """Shape of a clip's feature; of several stages and tokens that of the widest, and of such the largest."""
+    return tuple(max(tensors_of(feature), key=lambda part: (part.shape[1], part.numel())).shape[1:])
 
 
 def _kept_bytes(model: nn.Module, data: dict) -> int:

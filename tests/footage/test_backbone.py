@@ -79,6 +79,13 @@ def test_segments_of_2d_networks_and_stages_of_two_pathways():
     assert dry_run(small('tsn_r50', 64, **first_stage), 'dsts', 3, 4, (32, 32)).model['num_segments'] == 4
 
 
+def test_the_feature_that_is_told_of_is_a_map():
+    """Of SlowFast that of the slow pathway, of MViT not the class token, of several stages the last."""
+    slow = torch.rand(1, 64, 2, 4, 4)
+    for feature in (slow, (slow, torch.rand(1, 8, 16, 4, 4)), [[slow, torch.rand(1, 64)]], [slow[:, :32], slow]):
+        assert module._shape(feature) == (64, 2, 4, 4)
+
+
 def test_a_neck_is_what_attach_would_choose():
     """A class token is led around it, pooled features are not taken, and wide features get a narrow neck."""
     mvit = module._attachment(find_backbone('mvit_small'), {}, 16, (224, 224))['neck']
