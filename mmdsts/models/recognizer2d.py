@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from functools import partial
-from types import MethodType
 from typing import Any, Callable
 
 import torch
 from mmaction.models.recognizers import Recognizer2D
 from mmaction.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from .feature import FeatureMaps
+from .torchvision_backbone import give_features, refuse_logits
 
 STAGES = ('backbone', 'neck', 'head')
 
@@ -62,19 +61,9 @@ class DSTSRecognizer2D(Recognizer2D):
     def __init__(self, *args: Any, num_segments: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.backbone_from == 'torchvision' and not hasattr(self.backbone, 'features'):
-            self._refuse_logits()
+            refuse_logits(self.backbone, getattr(self.cls_head, 'in_channels', None) if self.with_cls_head else None)
             give_features(self.backbone)
         self.num_segments = self._resolve_num_segments(num_segments)
-
-    def _refuse_logits(self) -> None:
-        """The parent class hands on the logits of a vision transformer, whose classifier it does not know."""
-        linear = [m for m in getattr(self.backbone, 'heads', nn.Identity()).modules() if isinstance(m, nn.Linear)]
-        expected = getattr(self.cls_head, 'in_channels', None) if self.with_cls_head else None
-        if linear and expected == linear[-1].out_features != linear[0].in_features:
-            raise ValueError(
-                f'cls_head.in_channels={expected} is the number of logits of {type(self.backbone).__name__}, which are '
-                f'left out here; its last map has {linear[0].in_features} channels: set cls_head.in_channels to that'
-            )
 
     def predict(self, inputs: Tensor, data_samples: list, **kwargs: Any) -> list:
         """Scores of a test batch, averaged over views, as in the parent class.
@@ -339,44 +328,6 @@ class DSTSRecognizer2D(Recognizer2D):
                 'no square grid'
             )
         return x[:, prefix:].transpose(1, 2).reshape(x.shape[0], x.shape[2], height, width)
-
-
-def give_features(backbone: nn.Module) -> None:
-    """Give a classifier of torchvision a method ``features``: its last map, before pooling and classifying.
-
-    Args:
-        backbone: ResNet and other nets that pool by a module ``avgpool``, vision transformers, ShuffleNetV2 or MNASNet.
-
-    Raises:
-        ValueError: It is none of these.
-    """
-    known = [(name, taken) for name, taken in _LAST_MAPS.items() if hasattr(backbone, name)]
-    if not known:
-        raise ValueError(
-            f'{type(backbone).__name__} of torchvision has neither features nor one of {tuple(_LAST_MAPS)}: it is not '
-            'known which of its maps is the last one. Take another backbone, or this one from timm'
-        )
-    for name in ('fc', 'classifier', 'head', 'heads'):
-        # Not run for a loss, so it would have no gradient.
-        if hasattr(backbone, name):
-            setattr(backbone, name, nn.Identity())
-    backbone.features = MethodType(partial(_last_map, *known[0]), backbone)
-
-
-# Modules of torchvision's classifiers, and whether the last map goes in or comes out.
-_LAST_MAPS = {'avgpool': 'in', 'encoder': 'out', 'conv5': 'out', 'layers': 'out'}
-
-
-def _last_map(name: str, taken: str, backbone: nn.Module, x: Tensor) -> Tensor:
-    found = []
-    hook = getattr(backbone, name).register_forward_hook(
-        lambda module, args, out: found.append(args[0] if taken == 'in' else out)
-    )
-    try:
-        backbone(x)
-    finally:
-        hook.remove()
-    return found[-1]
 
 
 def _first(x: FeatureMaps) -> Tensor:
