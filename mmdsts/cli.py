@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence
 
+import torch
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import RUNNERS
@@ -208,6 +209,15 @@ def check_work_dir(path: str, name: str = 'work dir', option: str = '--work-dir'
         raise UsageError(
             f'{name} {path}: cannot be written to ({error.strerror}). Give another one with {option}'
         ) from error
+
+
+def device(text: str) -> str:
+    """Argument type: a device that torch can use here."""
+    try:
+        torch.empty(0, device=text)
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise argparse.ArgumentTypeError(f'{text!r} cannot be used: {one_line(error)}') from error
+    return text
 
 
 def check_writable(path: str, option: str) -> None:

@@ -5,6 +5,7 @@ pairs - from one start, on the same batches, with the same seeds - and says what
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -21,7 +22,7 @@ from mmdsts.analysis.ablation.configs import neck_of
 from mmdsts.analysis.ablation.experiment import Failure, Job, RunError, exclusive, run_jobs
 from mmdsts.analysis.ablation.extraction import backbone_weights, feature_file, fingerprint, recognizer_with_receiver
 from mmdsts.analysis.ablation.frozen import OPTIMIZER
-from mmdsts.analysis.ablation.frozen_runs import frozen_head, frozen_job, run_frozen
+from mmdsts.analysis.ablation.frozen_runs import check_frozen, frozen_head, frozen_job, run_frozen
 from mmdsts.analysis.ablation.full_runs import FullRuns, describe_experiment_data, full_job
 from mmdsts.analysis.ablation.report import make_report, markdown, write_report
 from mmdsts.analysis.ablation.store import Run, RunStore
@@ -152,18 +153,26 @@ def parse_args() -> argparse.Namespace:
         'times as long',
     )
     frozen.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='(default: %(default)s)'
+        '--device',
+        type=cli.device,
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='(default: %(default)s)',
     )
     args = parser.parse_args()
     if (args.config is None) == (args.control is None):
         parser.error('expected one of CONFIG and --control')
     if args.control is not None and (args.checkpoint or args.augmented_passes):
         parser.error('--control takes no --checkpoint and no --augmented-passes: it has no backbone')
-    if args.lr <= 0:
-        parser.error(f'argument --lr: {args.lr} is not positive')
+    if not 0 < args.lr < math.inf:
+        parser.error(f'argument --lr: {args.lr} is not a positive number')
     if args.augmented_passes < 0:
         parser.error(f'argument --augmented-passes: {args.augmented_passes} is negative')
     args.frozen = args.frozen or args.control is not None
+    for name in () if args.frozen else ('epochs', 'batch_size', 'lr', 'augmented_passes', 'device'):
+        if getattr(args, name) != parser.get_default(name):
+            option = f'--{name.replace("_", "-")}'
+            parser.error(f'argument {option}: only with --frozen; the whole model trains as its config says')
+    args.baseline = list(dict.fromkeys(args.baseline))
     return args
 
 
@@ -205,6 +214,8 @@ def choose_variants(args: argparse.Namespace, neck: dict) -> list[Variant]:
     known = {variant.name for variant in variants}
     with cli.about('--baseline', args.baseline):
         baselines = [find_variant(name, neck) for name in args.baseline if name not in known]
+    if len(baselines) + len(variants) < 2:
+        raise cli.UsageError(f'--variants {" ".join(args.variants)}: nothing to compare with the baseline, the same')
     for variant in [*baselines, *variants]:
         check_variant(variant)
     return [*baselines, *variants]
@@ -279,8 +290,8 @@ def frozen_jobs(
     head, own = frozen_head(cfg, files[1])
     if not own:
         console.print(
-            "the config's head takes no features of one stage (B, C, T, H, W): a linear layer on their mean "
-            'is in its place',
+            "the config's head does not take the features that the neck does, (B, C, T, H, W): a linear layer on their "
+            'mean is in its place',
             soft_wrap=True,
         )
     udl = with_update(dict(udl=(cfg.get('optim_wrapper') or {}).get('udl') or {}), True)
@@ -370,9 +381,12 @@ def main() -> None:
     else:
         name = 'control'
     folder = Path(args.work_dir or Path('work_dirs') / name)
+    cli.check_work_dir(str(folder))
     with exclusive(folder):
         store = RunStore(folder)
         jobs, start = make_jobs(args, cfg, variants, folder, console)
+        if args.frozen:
+            check_frozen([job for job in jobs if store.find(job.key) is None])
         try:
             failures = run(jobs, store, args, console)
         finally:  # also of what an interrupted experiment has so far
@@ -394,6 +408,7 @@ def report(
     titles = {variant.name: variant.title for variant in variants}
     baselines = [name for name in args.baseline if name in results]
     if not baselines or len(results) < 2:
+        console.print('no table: it needs a run of a baseline and one of another variant', soft_wrap=True)
         return
     reports = [make_report(titles, results, name) for name in baselines]
     subject = args.config or ' '.join(['--control', *(f'{key}={value}' for key, value in args.control.items())])

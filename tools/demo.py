@@ -31,7 +31,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', metavar='FILE', help='draw the prediction below the frames: .mp4, .gif, .png or .jpg')
     parser.add_argument('--topk', type=int, default=5, help='how many classes to print')
     parser.add_argument(
-        '--device', default='cuda:0' if torch.cuda.is_available() else 'cpu', help='where to run; default: %(default)s'
+        '--device',
+        type=cli.device,
+        default='cuda:0' if torch.cuda.is_available() else 'cpu',
+        help='where to run; default: %(default)s',
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=cli.CfgOptions, metavar='KEY=VALUE', help='change the config'

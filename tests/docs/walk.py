@@ -70,7 +70,7 @@ SMALLER = {
     'python tools/attach_zoo.py ': '--only c3d_',
     'python tools/ablate.py --control ': '--control train=96 test=9 --epochs 1 --seeds 1 --jobs 1',
     'python tools/ablate.py --help': '',
-    'python tools/ablate.py ': '--epochs 1 --seeds 1 --jobs 1 --variants dsts+udl',
+    'python tools/ablate.py ': '--seeds 1 --jobs 1 --variants dsts+udl',
 }
 
 
@@ -93,6 +93,8 @@ def reason(command):
 def small(command):
     """The command as it is typed here."""
     more = next((words for start, words in SMALLER.items() if f'{command} '.startswith(start)), '')
+    if '--frozen' in command:
+        more += ' --epochs 1'
     for word, there in WORDS.items():
         command = re.sub(rf'(?<![\w-]){word}(?![\w-])', there, command)
     return f'{command.split("  #")[0]} {more}'.strip()

@@ -110,15 +110,40 @@ def test_frozen_experiment_and_its_continuation(ablate, tiny, tmp_path):
         (['--checkpoint', 'none.pth'], r'--checkpoint none.pth: no such file'),
         (['--neck', 'pulse=loud'], r"pulse must be one of .*got 'loud'"),
         (['--cfg-options', 'test_dataloader.dataset.ann_file=none.txt'], r'none.txt does not exist'),
+        (['--variants', 'static'], r'--variants static: nothing to compare with the baseline'),
+        (['--work-dir', '{config}'], r'work dir .*tiny\.py: cannot be written to .*--work-dir'),
     ],
 )
 def test_usage_errors_are_one_line(ablate, tiny, tmp_path, options, message):
-    status, _, err = ablate(tiny[0], '--frozen', *options)
+    status, _, err = ablate(tiny[0], '--frozen', *(option.format(config=tiny[0]) for option in options))
     assert status == 2
     assert len(err.splitlines()) == 1
     assert err.startswith('ablate.py: error: ')
     assert re.search(message, err)
     assert not (tmp_path / 'work_dirs').exists()
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (
+            ['train=40', '--variants', 'dsts+udl'],
+            r'variant dsts\+udl: 40 training samples, .*at least 64, 2 x --batch-size',
+        ),
+        (['train=31'], r'variant backbone: 31 training samples, expected at least 32, 1 x --batch-size 32'),
+        (['train=40', '--variants', 'in_channels=8'], r'variant in_channels=8: .*the feature has 16 channels'),
+        (
+            ['train=99', '--cfg-options', 'model.cls_head.num_classes=2'],
+            r'the data has a class 31, expected fewer than num_classes=2',
+        ),
+    ],
+)
+def test_what_would_end_each_run_ends_none(ablate, tmp_path, options, message):
+    status, _, err = ablate('--control', 'test=64', *options, '--epochs', 1, '--seeds', 1)
+    assert status == 2
+    assert len(err.splitlines()) == 1
+    assert re.search(message, err)
+    assert not (tmp_path / 'work_dirs' / 'control' / 'runs.csv').exists()
 
 
 def test_control_needs_no_config(ablate, tmp_path):
@@ -164,8 +189,20 @@ def test_what_a_control_does_not_take(ablate, options, message):
     assert message in err.splitlines()[-1]
 
 
-@pytest.mark.parametrize('options', [['--seeds', '0'], ['--jobs', 'x'], ['--lr', '-1'], ['--augmented-passes', '-1']])
-def test_numbers_out_of_range(ablate, tiny, options):
+@pytest.mark.parametrize(
+    'options',
+    [
+        ['--seeds', '0'],
+        ['--jobs', 'x'],
+        ['--augmented-passes', '-1'],
+        *(['--lr', rate, '--frozen'] for rate in ('-1', 'nan', 'inf')),
+        ['--device', 'cuda:99', '--frozen'],
+        # Of the frozen features' training, which no whole model follows.
+        ['--epochs', '3'],
+        ['--device', 'meta'],
+    ],
+)
+def test_options_that_cannot_be_followed(ablate, tiny, options):
     status, _, err = ablate(tiny[0], *options)
     assert status == 2
     assert options[0] in err.splitlines()[-1]

@@ -74,6 +74,7 @@ def test_page_of_a_checkpoint(monkeypatch, capfd, made, tmp_path):
         ),
         (['{config}', '{checkpoint}', '--cfg-options', 'val_dataloader.dataset.type=NoDataset'], 'NoDataset is not in'),
         (['{config}', '{checkpoint}', '--cfg-options', 'model.neck.num_neurons.x=1'], '--cfg-options'),
+        (['{config}', '{checkpoint}', '--device', 'cuda:99'], "argument --device: 'cuda:99' cannot be used: "),
         (['{config}', '{checkpoint}', '--out', '{config}'], 'error: --out {config}: no folder can be made there'),
     ],
 )

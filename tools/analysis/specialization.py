@@ -42,7 +42,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--label', metavar='FILE', help='names of the classes, as for tools/demo.py')
     parser.add_argument('--seed', type=int, default=0, help='seed of random neurons and clips; default: %(default)s')
     parser.add_argument(
-        '--device', default='cuda:0' if torch.cuda.is_available() else 'cpu', help='where to run; default: %(default)s'
+        '--device',
+        type=cli.device,
+        default='cuda:0' if torch.cuda.is_available() else 'cpu',
+        help='where to run; default: %(default)s',
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=cli.CfgOptions, metavar='KEY=VALUE', help='change the config'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Sequence
 
 import numpy as np
 import torch
@@ -13,12 +13,13 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
-from mmdsts.engine.update_config import plain
+from mmdsts.engine.update_config import plain, type_name
+from mmdsts.errors import CONFIG_MISTAKES, UsageError, one_line
 
 from .experiment import Job, code_digest
 from .extraction import fingerprint, load_features
 from .features import FeatureSet
-from .frozen import train_on_features
+from .frozen import FrozenRecognizer, train_on_features
 from .store import Clips, Run, judge
 from .variants import Variant
 
@@ -64,6 +65,35 @@ def frozen_job(variant: Variant, seed: int, train: Path, test: Path, **settings)
     # The names of the folders are fingerprints of the features.
     content = dict(task._asdict(), train=train.parent.name, test=test.parent.name)
     return Job(variant.name, seed, fingerprint('frozen', content, seed, code_digest()), task)
+
+
+def check_frozen(jobs: Sequence[Job]) -> None:
+    """Check what would end each of these runs alike, before the first: all read the same features.
+
+    Raises:
+        UsageError: There are too few training samples for a step, a class that the head does not have, or a neck or
+            head that does not take the features.
+    """
+    tasks: dict[str, FrozenTask] = {job.variant: job.task for job in jobs}
+    if not tasks:
+        return
+    train, test = (load_features(path) for path in next(iter(tasks.values()))[:2])
+    largest = int(max(train.labels.max(), test.labels.max()))
+    for name, task in tasks.items():
+        batches = 2 if type_name(task.optim_wrapper['type']) == 'UDLOptimWrapper' else 1
+        if len(train.labels) < batches * task.batch_size:
+            raise UsageError(
+                f'variant {name}: {len(train.labels)} training samples, expected at least {batches * task.batch_size}, '
+                f'{batches} x --batch-size {task.batch_size}; lower it, or give more samples'
+            )
+        classes = task.cls_head['num_classes']
+        if largest >= classes:
+            raise UsageError(f'the data has a class {largest}, expected fewer than num_classes={classes} of the head')
+        try:
+            with DefaultScope.overwrite_default_scope('mmaction'), torch.no_grad():
+                FrozenRecognizer(task.cls_head, task.neck).eval()(train.features[:1])
+        except (*CONFIG_MISTAKES, RuntimeError) as error:
+            raise UsageError(f'variant {name}: {one_line(error)}') from error
 
 
 def run_frozen(job: Job) -> tuple[Run, Clips]:
