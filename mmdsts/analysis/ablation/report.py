@@ -136,7 +136,8 @@ def _percent(row: Row, field: str) -> str:
 def _difference(comparison: Comparison | None, is_baseline: bool) -> str:
     if comparison is None:
         return '' if is_baseline else 'no common seed'
-    mean, low, high = (100 * value for value in comparison.difference)
+    # 0.0 added: minus nothing is nothing.
+    mean, low, high = (round(100 * value, 1) + 0.0 for value in comparison.difference)
     return f'{mean:+.1f} ({low:+.1f} to {high:+.1f})'
 
 
@@ -158,27 +159,25 @@ def _how_many(seeds: int | None, clips: int | None) -> str:
 
 def _conclusion(report: Report) -> str:
     ranking, baseline = report.ranking, report.baseline
+    covered = 'clips alone' if ranking.baseline is None else 'seeds and clips'
     lines = [
         f'{report.clips:,} test clips. Each variant is paired with the baseline ({baseline}): same start, same '
-        'batches, same clips. Intervals of differences cover seeds and clips.'
+        f'batches, same clips. Intervals of differences cover {covered}.'
     ]
     if ranking.baseline is None:
-        lines.append(
-            '**No ranking:** one seed does not say how much the seed decides. Run at least two, better five; '
-            'the intervals above cover the clips alone.'
-        )
+        lines.append('**No ranking:** one seed does not say how much the seed decides. Run at least two, better five.')
     elif not ranking.allowed:
         own, enough = ranking.baseline, _how_many(ranking.seeds, ranking.clips)
         lines.append(
-            f'**No ranking:** the seeds of the baseline alone spread it over {100 * own.low:.1f} to '
-            f'{100 * own.high:.1f} % ({100 * own.width:.1f} points at 95 %), more than any difference to it '
-            f'({100 * ranking.largest:.1f} points at most): luck of the seed may be all there is. '
+            f'**No ranking:** the seeds of the baseline alone spread it by {100 * own.width:.1f} points (95 %), more '
+            f'than any difference to it ({100 * ranking.largest:.1f} points at most): luck of the seed may be all '
+            'there is. '
             + (f'{enough} would do, if the difference stays.' if enough else 'No number of seeds or clips would do.')
         )
     else:
         lines.append(
             f'The seeds of the baseline alone spread it by {100 * ranking.baseline.width:.1f} points (95 %), '
-            'less than the largest difference: verdicts are given where an interval lies on one side of zero.'
+            'no more than the largest difference: verdicts are given where an interval lies on one side of zero.'
         )
     return '\n'.join(lines)
 

@@ -181,8 +181,10 @@ def rank(baseline: np.ndarray, comparisons: Sequence[Comparison]) -> Ranking:
     own = seed_interval(baseline)
     if own.width <= largest:
         return Ranking(True, own, largest, None, None)
-    parts = spread(baseline)
     seeds, clips = baseline.shape
+    if clips < 2:
+        return Ranking(False, own, largest, None, None)
+    parts = spread(baseline)
 
     def width(seeds: int, clips: int) -> float:
         return 2 * _t(seeds - 1) * math.sqrt((parts.seed + parts.rest / clips) / seeds)

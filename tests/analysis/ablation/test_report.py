@@ -64,7 +64,18 @@ def test_luck_of_the_seed_is_not_ranked():
 def test_one_seed_is_not_ranked():
     text = markdown(make_report(TITLES, results((0.7,), (0.9,), (0.7,)), 'base'))
     assert 'one seed does not say' in text
+    assert 'cover clips alone' in text
+    assert 'seeds and clips' not in text
     assert cells(text, 'many neurons')[-1] == 'not ranked'
+
+
+def test_nothing_is_more_or_less_than_it_is():
+    text = markdown(make_report(TITLES, results((0.7, 0.7), (0.7, 0.7), (0.7, 0.7)), 'base'))
+    assert 'by 0.0 points (95 %), no more than the largest difference' in text
+    # A spread of few seeds is wider than there are accuracies.
+    text = markdown(make_report(TITLES, results((0.1, 0.9), (0.1, 0.8999), (0.1, 0.9)), 'base'))
+    assert 'spread it by 1016.5 points (95 %), more than' in text
+    assert '-0.0' not in text
 
 
 @pytest.mark.parametrize('within', [None, 0.9])

@@ -153,6 +153,11 @@ def test_ranking_is_refused_where_seeds_of_the_baseline_differ_by_more():
     assert alone.seeds == 2
 
 
+def test_one_clip_does_not_say_how_many_would_do(recwarn):
+    assert rank(np.array([[True], [False]]), [])[3:] == (None, None)
+    assert not recwarn.list
+
+
 def test_tables_of_different_shapes_are_refused():
     with pytest.raises(ValueError, match=r'shapes \(2, 5\) and \(2, 6\)'):
         paired_interval(np.zeros((2, 5)), np.zeros((2, 6)))
