@@ -13,13 +13,14 @@ from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.registry import DATASETS
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.runner import load_checkpoint
+from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from mmdsts.datasets.diving48 import read_vocabulary
 from mmdsts.datasets.finegym import read_categories
 from mmdsts.datasets.text import read_lines
 from mmdsts.datasets.video import check_video, describe_error
+from mmdsts.engine.fit import load_exactly
 from mmdsts.errors import UsageError
 from mmdsts.evaluation.samples import score_of
 from mmdsts.models.record import last_active_neurons, routing_records
@@ -63,12 +64,8 @@ def load_recognizer(cfg: Config, checkpoint: str, device: str = 'cpu') -> nn.Mod
     # So that scores are probabilities, one for each class, whatever the head averages in testing.
     cfg.model.cls_head.average_clips = 'prob'
     model = init_recognizer(cfg, device=device)
-    try:
-        content = load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
-    except RuntimeError as error:
-        differences = [line for line in str(error).splitlines() if line]
-        text = '\n  '.join(differences[:4] + [f'and {len(differences) - 4} more'] * (len(differences) > 4))
-        raise UsageError(f'checkpoint {checkpoint} does not fit the model of the config:\n  {text}') from error
+    content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    load_exactly(model, content, f'checkpoint {checkpoint}')
     model.dataset_meta = content.get('meta', {}).get('dataset_meta') or {}
     return model
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmdsts.datasets.parts import never_replace
+from mmdsts.engine.fit import load_exactly
 from mmdsts.engine.random_state import preserve_random_state
 from mmdsts.engine.update_config import plain
 from mmdsts.errors import UsageError, one_line
@@ -241,11 +242,7 @@ def recognizer_with_receiver(cfg: Config, weights: dict[str, Tensor], checkpoint
     with mistakes_named(cfg):
         model = MODELS.build(config)
     model.neck = _Receiver(FeatureAdapter(neck.get('in_channels'), neck.get('in_index', -1), grid=neck.get('grid')))
-    try:
-        model.backbone.load_state_dict(weights)
-    except RuntimeError as error:
-        line = str(error).splitlines()[1].strip()
-        raise UsageError(f'checkpoint {checkpoint} does not fit the backbone of the config: {line}') from error
+    load_exactly(model.backbone, weights, f'the backbone in checkpoint {checkpoint}')
     return model.eval()
 
 

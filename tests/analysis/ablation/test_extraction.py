@@ -125,7 +125,10 @@ def test_several_views_of_a_clip_are_refused(cfg, tiny, tmp_path):
 
 def test_a_checkpoint_of_another_backbone_is_refused(cfg, tiny, tmp_path):
     cfg.model.backbone.base_channels = 8
-    with pytest.raises(UsageError, match=r'start\.pth does not fit the backbone of the config: size mismatch'):
+    with pytest.raises(
+        UsageError,
+        match=r'backbone in .*start\.pth does not fit .* of another shape are',
+    ):
         extract_features(cfg, tiny[1], 'val', cache_dir=tmp_path)
     torch.save(dict(state_dict={'neck.x': torch.zeros(1)}), tmp_path / 'neck.pth')
     with pytest.raises(UsageError, match=r'neck\.pth has no entries backbone\.\*'):
