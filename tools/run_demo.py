@@ -30,12 +30,15 @@ VARIANT = 'dsts+udl'
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         '--work-dir', default='work_dirs/demo', help='folder for all that is made (default: %(default)s)'
     )
     parser.add_argument('--seeds', type=int, default=2, help='pairs of trainings (default: %(default)s)')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.seeds < 1:
+        parser.error(f'argument --seeds: {args.seeds} is below 1')
+    return args
 
 
 def call(tool: str, *arguments: object) -> None:
@@ -55,12 +58,22 @@ def fingerprint(cfg: Config) -> str:
 
 
 def train_backbone(cfg: Config, folder: Path) -> Path:
-    """Train the backbone alone, or keep it; its last checkpoint."""
+    """Train the backbone alone, or keep it; its last checkpoint.
+
+    Raises:
+        UsageError: The folder holds files of something else.
+    """
     key, key_file = fingerprint(cfg), folder / 'demo_key.txt'
     checkpoint = folder / f'epoch_{cfg.train_cfg.max_epochs}.pth'
+    folder.mkdir(parents=True, exist_ok=True)
+    others = [path for path in folder.iterdir() if path != key_file]
+    if others and not key_file.is_file():
+        raise cli.UsageError(f'{folder} holds files of something else ({others[0].name}); give another --work-dir')
     if not key_file.is_file() or key_file.read_text() != key:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        # From here on the folder is ours, whatever interrupts.
+        key_file.write_text('')
+        for path in others:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         key_file.write_text(key)
     if checkpoint.is_file():
         print(f'kept: {checkpoint}')
@@ -76,6 +89,7 @@ def main() -> None:
     console, folder, jobs = Console(width=100), Path(args.work_dir), str(min(2, os.cpu_count() or 1))
     cfg = cli.load_config(BACKBONE)
     cli.check_data(cfg, ['train', 'val', 'test'])
+    cli.check_work_dir(args.work_dir)
     console.rule('1. a backbone, trained once')
     checkpoint = train_backbone(cfg, folder / 'backbone')
     console.rule('2. from it, in pairs: alone, one static neuron a layer, DSTS with UDL')

@@ -255,6 +255,18 @@ def test_whole_model_goes_on_after_a_training_that_ended_early(tiny, tmp_path):
     assert f'Load checkpoint from {checkpoint}' in (folder / 'train.log').read_text()
 
 
+def test_files_of_something_else_are_no_remains_of_a_run(tiny, tmp_path):
+    cfg = Config.fromfile(tiny[0])
+    variant = find_variant('static', neck_of(cfg))
+    job = full_job(cfg, variant, 0, str(tiny[1]), 'start', describe_experiment_data(cfg), tmp_path, TOOLS)
+    folder = Path(job.task.folder)
+    folder.mkdir(parents=True)
+    (folder / 'epoch_100.pth').write_text('a week of training')
+    with pytest.raises(RunError, match=r'static-s0 holds files of something else \(epoch_100\.pth\).*--work-dir'):
+        FullRuns()(job)
+    assert (folder / 'epoch_100.pth').read_text() == 'a week of training'
+
+
 def test_nothing_starts_after_a_stop(tiny, tmp_path):
     cfg = Config.fromfile(tiny[0])
     variant = find_variant('static', neck_of(cfg))

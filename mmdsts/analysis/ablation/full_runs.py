@@ -160,10 +160,16 @@ class FullRuns:
         # Not in the folder itself, where the runner writes the config with what its command line changed.
         key, config, done = folder / 'key.txt', folder / 'given' / 'config.py', folder / 'trained.txt'
         with self._hold(folder) as lock:
+            others = [path for path in folder.iterdir() if path.name not in ('lock', key.name)]
+            if others and not key.is_file():
+                raise RunError(
+                    f'{folder} holds files of something else ({others[0].name}); move them, or give another --work-dir'
+                )
             if not key.is_file() or key.read_text() != job.key:
-                for path in folder.iterdir():
-                    if path.name != 'lock':
-                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+                # From here on the folder is ours, whatever interrupts.
+                key.write_text('')
+                for path in others:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
                 config.parent.mkdir()
                 config.write_text(job.task.config)
                 key.write_text(job.key)
