@@ -11,12 +11,13 @@ import torch
 from mmaction.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.runner import CheckpointLoader
 
 import mmdsts  # registers everything, after its repairs
 from mmdsts import cli
 from mmdsts.deployment import ExportError, deployed_config, export_onnx, export_program, save_deployed
 from mmdsts.deployment.check import answer, answer_of_file, compare
+from mmdsts.engine.fit import load_exactly
 from mmdsts.errors import CONFIG_MISTAKES, one_line
 
 SUFFIXES = dict(pytorch='.pth', onnx='.onnx', export='.pt2')
@@ -73,9 +74,9 @@ def load_model(cfg: Config, checkpoint: str) -> torch.nn.Module:
     init_default_scope(cfg.get('default_scope', 'mmaction'))
     try:
         model = MODELS.build(copy.deepcopy(cfg.model))
-        load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise cli.UsageError(f'{checkpoint} does not fit the model of {cfg.filename}: {error}') from error
+    except CONFIG_MISTAKES as error:
+        raise cli.UsageError(f'config {cfg.filename}: {one_line(error)}') from error
+    load_exactly(model, CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu'), checkpoint)
     return model.eval()
 
 

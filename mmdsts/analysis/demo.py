@@ -21,7 +21,7 @@ from mmdsts.datasets.finegym import read_categories
 from mmdsts.datasets.text import read_lines
 from mmdsts.datasets.video import check_video, describe_error
 from mmdsts.engine.fit import load_exactly
-from mmdsts.errors import UsageError
+from mmdsts.errors import CONFIG_MISTAKES, UsageError, one_line
 from mmdsts.evaluation.samples import score_of
 from mmdsts.models.record import last_active_neurons, routing_records
 
@@ -58,12 +58,15 @@ def load_recognizer(cfg: Config, checkpoint: str, device: str = 'cpu') -> nn.Mod
         The model, with the ``dataset_meta`` that the checkpoint carries (``{}`` if none).
 
     Raises:
-        UsageError: The checkpoint does not fit the model, or is none.
+        UsageError: The model cannot be built, or the checkpoint does not fit it, or is none.
     """
     cfg = copy.deepcopy(cfg)
     # So that scores are probabilities, one for each class, whatever the head averages in testing.
     cfg.model.cls_head.average_clips = 'prob'
-    model = init_recognizer(cfg, device=device)
+    try:
+        model = init_recognizer(cfg, device=device)
+    except CONFIG_MISTAKES as error:
+        raise UsageError(f'config {cfg.filename}: {one_line(error)}') from error
     content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     load_exactly(model, content, f'checkpoint {checkpoint}')
     model.dataset_meta = content.get('meta', {}).get('dataset_meta') or {}

@@ -48,6 +48,10 @@ def test_mistakes_end_with_a_message(trained, tmp_path, monkeypatch, capsys):
         ((config, tmp_path / 'none.pth', tmp_path / 'small.pth'), 'none.pth: no such file'),
         ((config, checkpoint, tmp_path / 'small.pth', '--cfg-options', 'model.neck.num_neurons=5'), 'does not fit'),
         ((config, checkpoint, tmp_path / 'small.pth', '--cfg-options', 'model.neck=None'), 'does not fit'),
+        (
+            (config, checkpoint, tmp_path / 'small.pth', '--cfg-options', 'model.neck.num_neurons=0'),
+            'must be at least 1',
+        ),
     ]:
         with pytest.raises(SystemExit) as stop:
             _run(monkeypatch, *args)

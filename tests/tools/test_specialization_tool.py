@@ -60,6 +60,8 @@ def test_page_of_a_checkpoint(monkeypatch, capfd, made, tmp_path):
         (['gone.py', '{checkpoint}'], 'config gone.py: no such file'),
         (['{config}', '{checkpoint}', '--max-clips', '1'], 'argument --max-clips: 1 is below 2'),
         (['{config}', '{checkpoint}', '--clips', '-1'], 'argument --clips: -1 is below 0'),
+        (['{config}', '{checkpoint}', '--seed', '-1'], 'argument --seed: -1 is below 0'),
+        (['{config}', '{checkpoint}', '--cfg-options', 'model.neck.num_neurons=0'], 'tiny.py: num_neurons must be'),
         (['{config}', '{checkpoint}', '--split', 'some'], 'argument --split'),
         (
             ['{config}', '{checkpoint}', '--cfg-options', 'val_dataloader=None', '--split', 'val'],

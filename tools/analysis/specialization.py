@@ -51,7 +51,7 @@ def parse_args() -> argparse.Namespace:
         '--cfg-options', nargs='+', action=cli.CfgOptions, metavar='KEY=VALUE', help='change the config'
     )
     args = parser.parse_args()
-    for name, least in (('max_clips', 2), ('clips', 0)):
+    for name, least in (('max_clips', 2), ('clips', 0), ('seed', 0)):
         value = getattr(args, name)
         if value is not None and value < least:
             parser.error(f'argument --{name.replace("_", "-")}: {value} is below {least}')

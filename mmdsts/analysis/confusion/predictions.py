@@ -70,7 +70,8 @@ def read_predictions(path: str) -> Predictions:
         several = any(np.asarray(label_of(sample)).size != 1 for sample in samples)
     except Exception as error:  # of any file
         raise UsageError(
-            f'predictions {path}: expected what tools/test.py --dump writes ({type(error).__name__}: {error})'
+            f'predictions {path}: expected what tools/test.py --dump writes '
+            f'({type(error).__name__}: {" ".join(str(error).split())})'
         ) from error
     if scores.ndim != 2 or several or not 0 <= labels.min() <= labels.max() < scores.shape[1]:
         raise UsageError(
