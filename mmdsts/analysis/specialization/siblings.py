@@ -18,7 +18,8 @@ class Pair(NamedTuple):
         mistaken: How many of them are taken for the sibling.
         returned: How many clips of the sibling are taken for the class.
         sibling_clips: Number of clips of the sibling.
-        shared: By layer, the share of their clips that go through the same neurons; empty without a sibling.
+        shared: By layer, the share of their clips that go through the same neurons; empty without a sibling, or where
+            it has no clips.
         neurons: By layer, the neurons that take a tenth or more of the clips of both.
     """
 
@@ -84,6 +85,7 @@ def confused_pairs(
     for label in np.flatnonzero(clips):
         sibling = int(rates[label].argmax())
         found = rates[label, sibling] > 0
+        comparable = found and clips[sibling]
         pairs.append(
             Pair(
                 int(label),
@@ -93,8 +95,8 @@ def confused_pairs(
                 int(confusion[label, sibling]) if found else 0,
                 int(confusion[sibling, label]) if found else 0,
                 int(clips[sibling]) if found else 0,
-                overlap(shares, label, sibling) if found else (),
-                _common(shares, label, sibling) if found else (),
+                overlap(shares, label, sibling) if comparable else (),
+                _common(shares, label, sibling) if comparable else (),
             )
         )
     return sorted(pairs, key=lambda pair: -rates[pair.label].max())
@@ -120,7 +122,7 @@ def sibling_overlap(
     """
     known = [pair.label for pair in pairs]
     sets = np.zeros(shares.shape[1]) if class_sets is None else np.asarray(class_sets)
-    confused = [pair.shared for pair in pairs if pair.sibling is not None]
+    confused = [pair.shared for pair in pairs if pair.shared]
     others = [
         overlap(shares, pair.label, other)
         for pair in pairs

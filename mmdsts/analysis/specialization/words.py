@@ -11,7 +11,7 @@ def layer_facts(layer: LayerStudy) -> list[tuple[str, str, str]]:
     """What one should know of a layer at a glance: figure, what it is, and what it is to be compared with."""
     facts = [(f'{layer.in_use:.1f} of {len(layer.use)}', 'neurons in use', 'effective number, from the entropy')]
     for row in layer.information:
-        if not row.nuisance:
+        if not row.nuisance and row.entropy:
             facts.append((_share(row), f'of the {row.about} is told by the choice', _by_chance(row)))
     nuisances = [row for row in layer.information if row.nuisance]
     if nuisances:
@@ -26,6 +26,8 @@ def layer_facts(layer: LayerStudy) -> list[tuple[str, str, str]]:
 def verdict(layer: LayerStudy) -> str:
     """Whether the neurons of a layer are special, in one sentence."""
     lost = layer.replaced['random'].lost
+    if not any(row.entropy for row in layer.information if not row.nuisance):
+        return 'The clips are of one class: they do not show what the choice follows.'
     told = [row.about for row in layer.information if not row.nuisance and row.above_chance]
     follows = 'set and the class within it' if told[:2] == ['set', 'class within its set'] else (told or [''])[0]
     if layer.use.max() > 0.95:
@@ -42,7 +44,7 @@ def verdict(layer: LayerStudy) -> str:
 def overlap_words(study: Study) -> str:
     """Whether confused siblings go through the same neurons."""
     if np.isnan(study.confused_overlap).any():
-        return 'No class is confused with a sibling.'
+        return 'No class is confused with a sibling that has clips.'
     parts = []
     for layer, (confused, other) in enumerate(zip(study.confused_overlap, study.other_overlap)):
         beside = '' if np.isnan(other) else f' (other siblings {100 * other:.0f} %)'

@@ -91,6 +91,17 @@ def test_words(neck):
     assert verdict(study(collapsed, neck, SUBJECT).layers[0]) == 'Collapsed: one neuron takes nearly all clips.'
 
 
+def test_clips_of_one_class_say_nothing_of_classes(neck, tmp_path):
+    one = record()
+    one = one._replace(labels=np.zeros_like(one.labels), predictions=np.ones_like(one.predictions))
+    found = study(one, neck, SUBJECT)
+    assert verdict(found.layers[0]) == 'The clips are of one class: they do not show what the choice follows.'
+    assert not any('told by the choice' in fact for _, fact, _ in layer_facts(found.layers[0]))
+    assert overlap_words(found) == 'No class is confused with a sibling that has clips.'
+    page = write_report(one, neck, SUBJECT, tmp_path, title='One')
+    assert page.read_text().count('no clips</td>') == 2
+
+
 def test_classes_without_sets(neck):
     found = study(record(), neck, Subject(NAMES))
     assert [row.about for row in found.layers[0].information] == ['class']

@@ -33,6 +33,12 @@ def test_siblings_are_of_the_same_set(shares):
     assert [(pair.label, pair.sibling) for pair in pairs] == [(0, 1), (1, 0), (2, None), (3, None)]
 
 
+def test_a_sibling_without_clips_shares_nothing_that_could_be_told(shares):
+    pairs = confused_pairs(LABELS[:10], np.full(10, 4), shares_by_class(LABELS[:10], NEURONS[:, :10], 5, 3))
+    assert pairs == [(0, 4, 10, 0, 10, 0, 0, (), ())]
+    assert np.isnan(sibling_overlap(pairs, shares, None)[0]).all()
+
+
 def test_overlap_of_confused_and_other_siblings(shares):
     pairs = confused_pairs(LABELS, PREDICTIONS, shares)
     confused, other = sibling_overlap(pairs, shares, None)
