@@ -156,8 +156,8 @@ class DeployedLayer(nn.Module):
         spatial_scale, spatial_bias = norm_as_affine(layer.spatial_norm, channels)
         temporal_scale, temporal_bias = norm_as_affine(layer.temporal_norm, channels)
         pruned = [
-            (prune(neuron.spatial, 1 - gates, spatial_scale), prune(neuron.temporal, gates, temporal_scale))
-            for neuron, gates in zip(layer.neurons, gates_of(layer))
+            (prune(spatial, 1 - gates, spatial_scale), prune(temporal, gates, temporal_scale))
+            for (spatial, temporal), gates in zip((n.operators(layer.base) for n in layer.neurons), gates_of(layer))
         ]
         deployed = cls(channels, [len(s[0]) for s, _ in pruned], [len(t[0]) for _, t in pruned])
         deployed.to(layer.fuse.weight)

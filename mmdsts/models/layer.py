@@ -17,6 +17,7 @@ from .recomputation import statistics_once
 from .report import layer_report
 from .routed_conv import routed_conv
 from .routing import Routing, active_neurons, largest_pulse, members, straight_through_gumbel
+from .shared_base import SharedBase
 
 
 class DSTSLayer(nn.Module):
@@ -44,6 +45,8 @@ class DSTSLayer(nn.Module):
         soft_prob: See :func:`sample_gates`.
         gate_std: See :class:`SpecializedNeuron`.
         gate_noise: ``noise`` of :func:`sample_gates`.
+        shared_base: Whether the layer holds what its neurons' operators have in common, see
+            :class:`~mmdsts.models.shared_base.SharedBase`; one neuron shares with nobody.
         norm_cfg: Norm after each operator, one for all neurons.
         act_cfg: Activation after each norm.
     """
@@ -58,6 +61,7 @@ class DSTSLayer(nn.Module):
         soft_prob: float = 0.0,
         gate_std: float = 1.0,
         gate_noise: float = 0.02,
+        shared_base: bool = False,
         norm_cfg: dict[str, Any] = dict(type='BN3d'),
         act_cfg: dict[str, Any] = dict(type='ReLU'),
     ) -> None:
@@ -67,6 +71,11 @@ class DSTSLayer(nn.Module):
         # the router, which cannot know yet, gets no gradient (docs/evidence.md).
         for neuron in self.neurons[1:]:
             neuron.start_like(self.neurons[0])
+        self.base = None
+        if shared_base and num_neurons > 1:
+            self.base = SharedBase(*self.neurons[0].operators(), num_neurons)
+            for neuron in self.neurons:
+                neuron.start_at_base()
         self.pulse = build_pulse(num_neurons, pulse, pulse_scale)
         self.spatial_norm = build_norm_layer(norm_cfg, channels)[1]
         self.temporal_norm = build_norm_layer(norm_cfg, channels)[1]
@@ -136,10 +145,10 @@ class DSTSLayer(nn.Module):
         return self._operate_routed(x, choice, gates)
 
     def _operate_routed(self, x: Tensor, choice: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+        spatial, temporal = zip(*(neuron.operators(self.base) for neuron in self.neurons))
         # The temporal operators last in the backward pass, when most gradients are held: they are the smaller ones.
-        temporal = routed_conv(x, choice, gates, [neuron.temporal for neuron in self.neurons])
-        spatial = routed_conv(x, choice, 1 - gates, [neuron.spatial for neuron in self.neurons])
-        return spatial, temporal
+        z_temporal = routed_conv(x, choice, gates, temporal)
+        return routed_conv(x, choice, 1 - gates, spatial), z_temporal
 
     def _operate_in_evaluation(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         # Counters of FLOPs trace the model, and do not see into a function of ours.
@@ -153,8 +162,8 @@ class DSTSLayer(nn.Module):
         groups = members(index)
         if len(groups) == 1:
             neuron = self.neurons[groups[0][0]]
-            return neuron(x, decide_gates(neuron.gate))
-        outputs = [self.neurons[i](x[rows], decide_gates(self.neurons[i].gate)) for i, rows in groups]
+            return neuron(x, decide_gates(neuron.gate), self.base)
+        outputs = [self.neurons[i](x[rows], decide_gates(self.neurons[i].gate), self.base) for i, rows in groups]
         # Rows come back in the order of the batch.
         order = torch.tensor([row for _, rows in groups for row in rows], device=x.device).argsort()
         spatial, temporal = (torch.cat(parts)[order] for parts in zip(*outputs))

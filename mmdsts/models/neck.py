@@ -45,6 +45,9 @@ class DSTSNeck(BaseModule, RoutingRecord):
         soft_prob: Probability that a gate passes its soft value in training (METHOD 1.3). Defaults to 0.
         gate_std: Standard deviation of the initial gates. Defaults to 1.
         gate_noise: Standard deviation of the gates' noise; 1 in the notes (METHOD 1.3). Defaults to 0.02.
+        shared_base: Whether each layer holds what its neurons' operators have in common, learned from all samples, and
+            a neuron only what it adds (:class:`~mmdsts.models.shared_base.SharedBase`). Ours, not in the notes;
+            docs/evidence.md has the measurement. Defaults to False.
         zero_init: Whether the module's last convolution starts at zero, so that the neck starts as the identity
             and leaves a pretrained backbone's feature as it is. Defaults to True: docs/toygym.md has the
             measurement behind it.
@@ -92,6 +95,7 @@ class DSTSNeck(BaseModule, RoutingRecord):
         soft_prob: float = 0.0,
         gate_std: float = 1.0,
         gate_noise: float = 0.02,
+        shared_base: bool = False,
         zero_init: bool = True,
         in_index: int = -1,
         keep_stages: bool = False,
@@ -130,6 +134,7 @@ class DSTSNeck(BaseModule, RoutingRecord):
                 soft_prob=soft_prob,
                 gate_std=gate_std,
                 gate_noise=gate_noise,
+                shared_base=shared_base,
                 norm_cfg=norm_cfg,
                 act_cfg=act_cfg,
             )

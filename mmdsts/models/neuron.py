@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .precision import at_least_single
+from .shared_base import SharedBase
 
 SPATIAL_PADDING = (0, 1, 1)
 TEMPORAL_PADDING = (1, 0, 0)
@@ -31,8 +32,9 @@ class SpecializedNeuron(nn.Module):
         score: Scoring kernel ``m``, shape ``(C, C, 1, 1, 1)``. Upstream; at least float32 whatever precision
             the module is put into.
         gate: Gate parameters ``g``, shape ``(C,)``. Upstream.
-        spatial: Spatial operator ``S``, shape ``(C, C, 1, 3, 3)``. Downstream.
-        temporal: Temporal operator ``T``, shape ``(C, C, 3, 1, 1)``. Downstream.
+        spatial: Spatial operator ``S``, shape ``(C, C, 1, 3, 3)``; what the neuron adds where the layer has a
+            :class:`~mmdsts.models.shared_base.SharedBase`. Downstream.
+        temporal: Temporal operator ``T``, shape ``(C, C, 3, 1, 1)``, likewise. Downstream.
     """
 
     #: Parameters of this module that decide, by name; all others are downstream (METHOD 2).
@@ -72,7 +74,17 @@ class SpecializedNeuron(nn.Module):
         self.temporal.copy_(other.temporal)
         self.gate.copy_(other.gate)
 
-    def forward(self, x: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def start_at_base(self) -> None:
+        """Add nothing to the layer's base yet."""
+        self.spatial.zero_()
+        self.temporal.zero_()
+
+    def operators(self, base: SharedBase | None = None) -> tuple[Tensor, Tensor]:
+        """Spatial and temporal operator that this neuron applies in a layer with this base, if any."""
+        return (self.spatial, self.temporal) if base is None else base(self.spatial, self.temporal)
+
+    def forward(self, x: Tensor, gates: Tensor, base: SharedBase | None = None) -> tuple[Tensor, Tensor]:
         """Apply both operators to the channels that the gates send them (METHOD 1.4).
 
         ``S((1 - b) . X)`` equals ``X`` convolved with ``S * (1 - b)``: gating the weights saves two copies of
@@ -81,12 +93,14 @@ class SpecializedNeuron(nn.Module):
         Args:
             x: Samples that activate this neuron, shape ``(b, C, T, H, W)``.
             gates: Gates ``b``, shape ``(C,)``.
+            base: The layer's base. Defaults to None: it has none.
 
         Returns:
             ``Z_S`` and ``Z_T``, each of the shape of ``x``.
         """
+        spatial, temporal = self.operators(base)
         gates = gates.view(1, -1, 1, 1, 1)
         return (
-            F.conv3d(x, self.spatial * (1 - gates), padding=SPATIAL_PADDING),
-            F.conv3d(x, self.temporal * gates, padding=TEMPORAL_PADDING),
+            F.conv3d(x, spatial * (1 - gates), padding=SPATIAL_PADDING),
+            F.conv3d(x, temporal * gates, padding=TEMPORAL_PADDING),
         )

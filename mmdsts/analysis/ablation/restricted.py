@@ -44,6 +44,9 @@ class UngatedLayer(DSTSLayer):
         for neuron in self.neurons:
             for name in ('gate', *unused):
                 getattr(neuron, name).requires_grad_(False)
+        if self.base is not None:
+            for name in unused:
+                getattr(self.base, name).requires_grad_(False)
 
     def merge(self, spatial: Tensor | None, temporal: Tensor | None) -> Tensor:
         """``Z``, of the operators that are there."""
@@ -67,10 +70,8 @@ class UngatedLayer(DSTSLayer):
     def _operate_ungated(self, x: Tensor, choice: Tensor) -> tuple[Tensor | None, Tensor | None]:
         everything = torch.ones(len(self.neurons), x.shape[1], dtype=x.dtype, device=x.device)
         spatial, temporal = (
-            routed_conv(x, choice, everything, [getattr(neuron, name) for neuron in self.neurons])
-            if name in self.operators
-            else None
-            for name in ('spatial', 'temporal')
+            routed_conv(x, choice, everything, weights) if name in self.operators else None
+            for name, weights in zip(('spatial', 'temporal'), zip(*(n.operators(self.base) for n in self.neurons)))
         )
         return spatial, temporal
 

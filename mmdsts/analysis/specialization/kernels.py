@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmdsts.models import SpecializedNeuron
 from mmdsts.models.gates import decide_gates
+from mmdsts.models.shared_base import SharedBase
 
 #: Orthonormal patterns over three frames.
 PATTERNS = {'steady': (1, 1, 1), 'direction': (-1, 0, 1), 'pulse': (1, -2, 1)}
@@ -34,16 +35,18 @@ class Reading(NamedTuple):
     patterns: dict[str, float]
 
 
-def read_kernels(neuron: SpecializedNeuron) -> Reading:
+def read_kernels(neuron: SpecializedNeuron, base: SharedBase | None = None) -> Reading:
     """Shares of what a neuron reads, with the gates of evaluation (METHOD 1.3 and 1.4).
 
     Args:
         neuron: The neuron.
+        base: The base of its layer. Defaults to None: it has none.
     """
     with torch.no_grad():
         gate = decide_gates(neuron.gate) > 0
-        spatial = neuron.spatial[:, ~gate, 0].double().square().sum(dim=(0, 1))
-        taps = neuron.temporal[:, gate, :, 0, 0].double()
+        operators = neuron.operators(base)
+        spatial = operators[0][:, ~gate, 0].double().square().sum(dim=(0, 1))
+        taps = operators[1][:, gate, :, 0, 0].double()
         basis = torch.tensor(list(PATTERNS.values()), dtype=taps.dtype, device=taps.device)
         along = (taps @ (basis / basis.norm(dim=1, keepdim=True)).t()).square().sum(dim=(0, 1))
         patterns = dict(zip(PATTERNS, _shares(along).tolist()))

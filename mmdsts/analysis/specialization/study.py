@@ -142,7 +142,7 @@ def study(record: Record, neck: DSTSNeck, subject: Subject) -> Study:
                 _information(chosen, record.labels, subject),
                 replaced,
                 replaced_of,
-                [read_kernels(neuron) for neuron in layer.neurons],
+                [read_kernels(neuron, layer.base) for neuron in layer.neurons],
             )
         )
     everywhere = {rule: _replacement(record, right, rule, -1) for rule in record.replaced}
