@@ -44,6 +44,7 @@ def _features(batch=9):
         dict(pulse='sum', num_neurons=2),
         dict(pulse='mean'),
         dict(num_neurons=1),
+        dict(shared_base=True),
         dict(norm_cfg=dict(type='SyncBN')),
         dict(norm_cfg=dict(type='BN3d', affine=False)),
         dict(norm_cfg=dict(type='IN3d', track_running_stats=True)),

@@ -159,9 +159,11 @@ def test_inner_learning_rate_by_name():
     assert max_difference(near, reference) < 1e-5 * size(reference)
 
 
+@pytest.mark.parametrize('shared_base', [False, True])
 @pytest.mark.parametrize('pulse', ['sum', 'centered'])
-def test_exact_equals_unrolling_through_the_neck(pulse):
-    neck = DSTSNeck(in_channels=4, num_layers=2, num_neurons=3, pulse=pulse, balance_weight=0.1, zero_init=False)
+def test_exact_equals_unrolling_through_the_neck(pulse, shared_base):
+    options = dict(pulse=pulse, balance_weight=0.1, zero_init=False, shared_base=shared_base)
+    neck = DSTSNeck(in_channels=4, num_layers=2, num_neurons=3, **options)
     train_loss, heldout_loss, u, d = module_problem(NeckAndHead(neck), channels=4)
     exact = upstream_gradient(train_loss, heldout_loss, u, d, LR)
     unrolled = unrolled_gradient(train_loss, heldout_loss, u, d, LR)

@@ -32,32 +32,36 @@ def literal(layer, x, index, operators):
     """Every sample with its neuron."""
     choice, everything = F.one_hot(torch.tensor(index), N).to(x.dtype), torch.ones(N, C, dtype=x.dtype)
     z = {
-        name: literal_conv(x, choice, everything, [getattr(neuron, name) for neuron in layer.neurons])
-        for name in operators
+        name: literal_conv(x, choice, everything, weights)
+        for name, weights in zip(('spatial', 'temporal'), zip(*(n.operators(layer.base) for n in layer.neurons)))
+        if name in operators
     }
     norms = dict(spatial=layer.spatial_norm, temporal=layer.temporal_norm)
     return layer.fuse(sum(layer.activation(norms[name](z[name])) for name in operators))
 
 
+@pytest.mark.parametrize('shared_base', [False, True])
 @pytest.mark.parametrize('training', [True, False], ids=['training', 'evaluation'])
 @pytest.mark.parametrize(
     'kind, operators',
     [(UngatedLayer, ('spatial', 'temporal')), (SpatialLayer, ('spatial',)), (TemporalLayer, ('temporal',))],
 )
-def test_operators_read_all_channels(x, kind, operators, training):
-    layer = kind(C, N).double().train(training)
+def test_operators_read_all_channels(x, kind, operators, training, shared_base):
+    layer = kind(C, N, shared_base=shared_base).double().train(training)
     out, routing = layer(x)
     assert len(set(routing.index.tolist())) > 1
     assert torch.allclose(out, literal(layer, x, routing.index.tolist(), operators))
 
 
+@pytest.mark.parametrize('shared_base', [False, True])
 @pytest.mark.parametrize('kind, operators', [(UngatedNeck, 12), (SpatialNeck, 9), (TemporalNeck, 3)])
-def test_what_is_left_out_is_neither_trained_nor_counted(x, kind, operators):
-    neck = kind(in_channels=C, num_layers=2, num_neurons=N, zero_init=False).double()
+def test_what_is_left_out_is_neither_trained_nor_counted(x, kind, operators, shared_base):
+    neck = kind(in_channels=C, num_layers=2, num_neurons=N, zero_init=False, shared_base=shared_base).double()
     trained = sum(p.numel() for p in neck.parameters() if p.requires_grad)
     norms = 2 * C * (2 if operators == 12 else 1)
     scale_of_pulses = 1
-    assert trained == 2 * (N * (C * C * (1 + operators)) + norms + C * C + C + scale_of_pulses)
+    base = C * C * operators if shared_base else 0
+    assert trained == 2 * (N * (C * C * (1 + operators)) + base + norms + C * C + C + scale_of_pulses)
     out, log = neck(x)
     out.sum().backward()
     for name, parameter in neck.named_parameters():
