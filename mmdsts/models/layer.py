@@ -134,8 +134,11 @@ class DSTSLayer(nn.Module):
         return self.activation(self.spatial_norm(spatial)) + self.activation(self.temporal_norm(temporal))
 
     def report(self, routing: Routing) -> dict[str, Tensor]:
-        """Figures of the batch that ``routing`` is about, by name: see :func:`layer_report`."""
-        return layer_report(routing, self.gates())
+        """Figures of the batch that ``routing`` is about, by name: see :func:`layer_report`; with a shared base also
+        ``own_scale``, see :class:`~mmdsts.models.shared_base.SharedBase`.
+        """
+        figures = layer_report(routing, self.gates())
+        return figures if self.base is None else dict(figures, own_scale=self.base.own_scale.detach())
 
     def _operate_in_training(self, x: Tensor, choice: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
         if len(self.neurons) == 1:

@@ -1,4 +1,4 @@
-"""``shared_base=True``: operators are the layer's plus the neuron's own (no part of METHOD)."""
+"""``shared_base=True``: operators are the layer's plus a learned part of the neuron's own (no part of METHOD)."""
 
 import copy
 from types import SimpleNamespace
@@ -37,11 +37,12 @@ def _features(batch=5):
 
 
 def _literal(layer, x, choice, gates):
-    """The sum written out: ``S + S_i / sqrt(N)``."""
+    """The sum written out: ``S + r S_i``."""
+    own_scale = (3 * layer.base.log_own_scale).exp()
     neurons = [
         SimpleNamespace(
-            spatial=layer.base.spatial + neuron.spatial / N**0.5,
-            temporal=layer.base.temporal + neuron.temporal / N**0.5,
+            spatial=layer.base.spatial + own_scale * neuron.spatial,
+            temporal=layer.base.temporal + own_scale * neuron.temporal,
         )
         for neuron in layer.neurons
     ]
@@ -87,7 +88,7 @@ def test_second_derivatives_equal_those_of_the_literal_sum():
     weight, direction = torch.randn_like(out), torch.randn_like(x)
     found = []
     for each, value in ((layer, out), (reference, expected)):
-        operators = [each.base.spatial, each.base.temporal, each.neurons[0].spatial, each.neurons[1].temporal]
+        operators = [*each.base.parameters(), each.neurons[0].spatial, each.neurons[1].temporal]
         first = torch.autograd.grad((value * weight).sum(), x, create_graph=True)[0]
         found.append(_dense(torch.autograd.grad(first, operators, direction, allow_unused=True), operators))
     assert all(b.any() for b in found[1])
@@ -143,13 +144,22 @@ def test_what_a_neuron_owns_rests_while_it_is_idle_and_the_base_learns_from_all(
     assert idle_seen > 20
 
 
+def test_own_scale_starts_from_one_by_n_and_is_logged():
+    neck = DSTSNeck(6, num_layers=2, num_neurons=N, shared_base=True)
+    log = neck(torch.randn(2, 6, 3, 4, 4))[1]
+    for j in range(2):
+        assert not log[f'own_scale/l{j}'].requires_grad
+        torch.testing.assert_close(log[f'own_scale/l{j}'], torch.tensor(1 / N))
+    assert 'own_scale/l0' not in DSTSNeck(6, num_layers=1, num_neurons=N)(torch.randn(2, 6, 3, 4, 4))[1]
+
+
 def test_one_neuron_shares_with_nobody():
     assert DSTSLayer(6, 1, shared_base=True).base is None
 
 
 def test_the_base_is_downstream():
     upstream, downstream = split_parameters(DSTSNeck(6, num_layers=1, num_neurons=N, shared_base=True))
-    assert {'layers.0.base.spatial', 'layers.0.base.temporal'} <= downstream.keys()
+    assert {f'layers.0.base.{name}' for name in ('spatial', 'temporal', 'log_own_scale')} <= downstream.keys()
     assert not any('base' in name for name in upstream)
 
 

@@ -60,7 +60,7 @@ def test_what_is_left_out_is_neither_trained_nor_counted(x, kind, operators, sha
     trained = sum(p.numel() for p in neck.parameters() if p.requires_grad)
     norms = 2 * C * (2 if operators == 12 else 1)
     scale_of_pulses = 1
-    base = C * C * operators if shared_base else 0
+    base = C * C * operators + 1 if shared_base else 0
     assert trained == 2 * (N * (C * C * (1 + operators)) + base + norms + C * C + C + scale_of_pulses)
     out, log = neck(x)
     out.sum().backward()
