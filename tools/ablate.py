@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import mmdsts  # registers everything, after its repairs
 from mmdsts import cli
-from mmdsts.analysis.ablation.configs import neck_of
+from mmdsts.analysis.ablation.configs import neck_of, require
 from mmdsts.analysis.ablation.experiment import Failure, Job, RunError, exclusive, run_jobs
 from mmdsts.analysis.ablation.extraction import backbone_weights, feature_file, fingerprint, recognizer_with_receiver
 from mmdsts.analysis.ablation.frozen import OPTIMIZER
@@ -373,6 +373,7 @@ def main() -> None:
     cfg = read_config(args)
     init_default_scope(cfg.get('default_scope') or 'mmaction')
     variants = choose_variants(args, neck_of(cfg))
+    require(cfg, 'model.cls_head')
     if args.checkpoint is not None:
         cli.check_checkpoint(args.checkpoint, '--checkpoint')
     if args.control is None:

@@ -110,6 +110,7 @@ def test_frozen_experiment_and_its_continuation(ablate, tiny, tmp_path):
         (['--checkpoint', 'none.pth'], r'--checkpoint none.pth: no such file'),
         (['--neck', 'pulse=loud'], r"pulse must be one of .*got 'loud'"),
         (['--cfg-options', 'test_dataloader.dataset.ann_file=none.txt'], r'none.txt does not exist'),
+        (['--cfg-options', 'model.cls_head=None'], r'tiny\.py has no model\.cls_head'),
         (['--variants', 'static'], r'--variants static: nothing to compare with the baseline'),
         (['--work-dir', '{config}'], r'work dir .*tiny\.py: cannot be written to .*--work-dir'),
     ],

@@ -31,6 +31,16 @@ def neck_of(cfg: Config) -> dict:
     return dict(plain(neck), type='DSTSNeck')
 
 
+def require(cfg: Config, *names: str) -> None:
+    """UsageError where a config lacks one of these entries, or has None for it."""
+    for name in names:
+        part = cfg
+        for key in name.split('.'):
+            part = part.get(key)
+            if not part:
+                raise UsageError(f'config {cfg.filename} has no {name}')
+
+
 @contextmanager
 def mistakes_named(cfg: Config) -> Iterator[None]:
     """UsageError, with the name of the config, for what a part of it raises that cannot be built."""
@@ -61,10 +71,17 @@ def run_config(cfg: Config, variant: Variant, checkpoint: str | None, scores: st
     # In the process that trains, augmentation would draw from the same generator as the noise of routing and gates, and
     # the frames of a batch would depend on the variant.
     cfg.train_dataloader.num_workers = max(1, cfg.train_dataloader.get('num_workers', 0))
-    imports = cfg.setdefault('custom_imports', dict(imports=[], allow_failed_imports=False))
+    if not cfg.get('custom_imports'):
+        cfg.custom_imports = dict(imports=[], allow_failed_imports=False)
+    imports = cfg.custom_imports
     imports['imports'] = list(dict.fromkeys([*imports['imports'], 'mmdsts', 'mmdsts.analysis.ablation']))
     cfg.load_from, cfg.resume = checkpoint, False
-    checkpoints = cfg.setdefault('default_hooks', {}).setdefault('checkpoint', dict(type='CheckpointHook'))
+    # A config may also have None for the hooks, or for this one, which a run cannot do without.
+    if not cfg.get('default_hooks'):
+        cfg.default_hooks = {}
+    if not cfg.default_hooks.get('checkpoint'):
+        cfg.default_hooks.checkpoint = dict(type='CheckpointHook')
+    checkpoints = cfg.default_hooks.checkpoint
     # The last one counts: a best one would be chosen on the clips that are compared.
     checkpoints.pop('save_best', None)
     checkpoints.update(max_keep_ckpts=1, save_last=True)

@@ -23,7 +23,7 @@ from mmdsts.engine.checkpoint_files import find_resumable
 from mmdsts.engine.update_config import plain
 from mmdsts.evaluation.accuracy import fit_sets
 
-from .configs import mistakes_named, run_config
+from .configs import mistakes_named, require, run_config
 from .experiment import Job, RunError, code_digest
 from .extraction import describe_data, fingerprint
 from .store import Clips, Run, judge, slug
@@ -56,7 +56,12 @@ class Data(NamedTuple):
 
 
 def describe_experiment_data(cfg: Config) -> Data:
-    """Read the lists of the training and the test set."""
+    """Read the lists of the training and the test set.
+
+    Raises:
+        UsageError: The config lacks what a training and a test need.
+    """
+    require(cfg, 'train_dataloader', 'test_dataloader', 'train_cfg', 'optim_wrapper')
     described, sets = [], None
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmaction'):
         for loader in (cfg.train_dataloader, cfg.test_dataloader):

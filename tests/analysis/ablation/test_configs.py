@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmdsts.analysis.ablation.configs import neck_of, run_config
+from mmdsts.analysis.ablation.configs import neck_of, require, run_config
 from mmdsts.analysis.ablation.variants import find_variant
 from mmdsts.cli import UsageError
 
@@ -64,6 +64,24 @@ def test_frames_of_a_batch_do_not_depend_on_the_variant(cfg):
     assert made(cfg, 'dsts').train_dataloader.num_workers == 1
     cfg.train_dataloader.num_workers = 4
     assert made(cfg, 'dsts').train_dataloader.num_workers == 4
+
+
+@pytest.mark.parametrize('hooks', [None, dict(checkpoint=None)])
+def test_what_a_config_switches_off_a_run_has_all_the_same(cfg, hooks):
+    cfg.default_hooks = hooks
+    cfg.custom_imports = None
+    run = made(cfg, 'dsts')
+    assert run.default_hooks.checkpoint == dict(type='CheckpointHook', max_keep_ckpts=1, save_last=True)
+    assert run.custom_imports.imports == ['mmdsts', 'mmdsts.analysis.ablation']
+
+
+def test_what_a_config_lacks_is_named(cfg):
+    require(cfg, 'test_dataloader', 'model.cls_head')
+    cfg.test_dataloader = None
+    with pytest.raises(UsageError, match=r'dsts_toygym\.py has no test_dataloader'):
+        require(cfg, 'train_cfg', 'test_dataloader')
+    with pytest.raises(UsageError, match=r'has no model\.cls_tail'):
+        require(cfg, 'model.cls_tail')
 
 
 def test_a_config_without_dsts_is_named(cfg):
