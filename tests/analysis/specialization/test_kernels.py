@@ -3,6 +3,7 @@ import torch
 
 from mmdsts.analysis.specialization.kernels import read_kernels
 from mmdsts.models import SpecializedNeuron
+from mmdsts.models.shared_base import SharedBase
 
 
 @pytest.fixture
@@ -55,3 +56,11 @@ def test_an_operator_without_channels_reads_nothing(neuron):
     reading = read_kernels(neuron)
     assert reading.temporal.tolist() == [0, 0, 0]
     assert set(reading.patterns.values()) == {0}
+
+
+def test_a_neuron_reads_with_the_base_of_its_layer(neuron):
+    base = SharedBase(neuron.spatial, neuron.temporal, num_neurons=4)
+    with torch.no_grad():
+        base.spatial[0, 0, 0, 0, 0] = 1
+        neuron.spatial[0, 0, 0, 2, 2] = 4
+    assert read_kernels(neuron, base).spatial[[0, 2], [0, 2]].tolist() == pytest.approx([0.5, 0.5])
