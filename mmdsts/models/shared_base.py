@@ -44,4 +44,5 @@ class SharedBase(nn.Module):
 
     def forward(self, spatial: Tensor, temporal: Tensor) -> tuple[Tensor, Tensor]:
         """Operators that a neuron applies, from its own."""
-        return self.spatial + self.own_scale * spatial, self.temporal + self.own_scale * temporal
+        own_scale = self.own_scale
+        return self.spatial + own_scale * spatial, self.temporal + own_scale * temporal

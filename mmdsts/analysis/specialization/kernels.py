@@ -44,13 +44,13 @@ def read_kernels(neuron: SpecializedNeuron, base: SharedBase | None = None) -> R
     """
     with torch.no_grad():
         gate = decide_gates(neuron.gate) > 0
-        operators = neuron.operators(base)
-        spatial = operators[0][:, ~gate, 0].double().square().sum(dim=(0, 1))
-        taps = operators[1][:, gate, :, 0, 0].double()
+        spatial, temporal = neuron.operators(base)
+        places = spatial[:, ~gate, 0].double().square().sum(dim=(0, 1))
+        taps = temporal[:, gate, :, 0, 0].double()
         basis = torch.tensor(list(PATTERNS.values()), dtype=taps.dtype, device=taps.device)
         along = (taps @ (basis / basis.norm(dim=1, keepdim=True)).t()).square().sum(dim=(0, 1))
         patterns = dict(zip(PATTERNS, _shares(along).tolist()))
-        return Reading(gate.double().mean().item(), _shares(spatial), _shares(taps.square().sum(dim=(0, 1))), patterns)
+        return Reading(gate.double().mean().item(), _shares(places), _shares(taps.square().sum(dim=(0, 1))), patterns)
 
 
 def _shares(values: Tensor) -> np.ndarray:
